@@ -1,0 +1,23 @@
+"""Fixtures that every test may ask for."""
+
+from __future__ import annotations
+
+from tests.servers import (
+    own_postgres,
+    postgres_dsn,
+    postgres_server,
+    redis_url,
+    servers_directory,
+    valkey,
+    valkey_server,
+)
+
+__all__ = [
+    "own_postgres",
+    "postgres_dsn",
+    "postgres_server",
+    "redis_url",
+    "servers_directory",
+    "valkey",
+    "valkey_server",
+]

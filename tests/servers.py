@@ -1,0 +1,134 @@
+"""Real Postgres and Valkey for the tests: one of each for a pytest process, started when first asked for.
+
+A test gets a fresh, migrated database and an empty Valkey. A test that wants to stop, kill or pause a server asks for
+`own_postgres` or `valkey`, which nobody shares. Power failures are not among what we test, so all are told to be fast.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from gateway.embedded import placement
+from gateway.embedded.postgres import EmbeddedPostgres
+from gateway.embedded.valkey import EmbeddedValkey
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Iterator
+    from pathlib import Path
+
+_TEMPLATE = "migrated"
+_TIMEOUT_S = 10.0
+_names = (f"test_{number}" for number in itertools.count(1))
+
+
+def _wait_for(work: Coroutine[Any, Any, None]) -> None:
+    # A loop of its own, which leaves the policy's current loop to pytest-asyncio.
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(work)
+
+
+async def migrate(dsn: str) -> None:
+    with contextlib.suppress(ModuleNotFoundError):
+        from gateway.adapters.postgres.migrate import migrate as real
+
+        await real(dsn)
+
+
+async def execute(dsn: str, statement: str) -> None:
+    """Run one *statement* on a connection of its own."""
+    connection = await asyncpg.connect(dsn, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close(timeout=_TIMEOUT_S)
+
+
+@pytest.fixture(scope="session")
+def servers_directory() -> Iterator[Path]:
+    """Where this pytest process keeps the files of its servers."""
+    directory = placement.scratch_directory(placement.server_account(), mode=0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(servers_directory: Path) -> Iterator[EmbeddedPostgres]:
+    """The shared Postgres, with a migrated template database; a test wants `postgres_dsn` instead."""
+    postgres = EmbeddedPostgres(servers_directory / "postgres", log=servers_directory / "postgres.log", durable=False)
+
+    async def start() -> None:
+        await postgres.start()
+        await execute(postgres.dsn, f"CREATE DATABASE {_TEMPLATE}")
+        await migrate(postgres.dsn_of(_TEMPLATE))
+
+    try:
+        _wait_for(start())
+        yield postgres
+    finally:
+        _wait_for(postgres.stop())
+
+
+@pytest.fixture
+async def postgres_dsn(postgres_server: EmbeddedPostgres) -> AsyncIterator[str]:
+    """The address of a fresh, migrated database."""
+    name = next(_names)
+    await execute(postgres_server.dsn, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
+    yield postgres_server.dsn_of(name)
+    await execute(postgres_server.dsn, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def valkey_server(servers_directory: Path) -> Iterator[EmbeddedValkey]:
+    """The shared Valkey; a test wants `redis_url` instead."""
+    valkey = EmbeddedValkey(servers_directory / "valkey", log=servers_directory / "valkey.log", durable=False)
+    try:
+        _wait_for(valkey.start())
+        yield valkey
+    finally:
+        _wait_for(valkey.stop())
+
+
+@pytest.fixture
+async def redis_url(valkey_server: EmbeddedValkey) -> str:
+    """The address of an empty Valkey."""
+    async with Redis.from_url(valkey_server.url, socket_timeout=_TIMEOUT_S) as client:
+        await client.flushall()
+    return valkey_server.url
+
+
+@pytest.fixture
+def own_postgres(servers_directory: Path) -> Iterator[EmbeddedPostgres]:
+    """A started Postgres of the test's own with a migrated database, to be stopped, killed or paused at will."""
+    directory = servers_directory / next(_names)
+    postgres = EmbeddedPostgres(directory, log=directory.with_suffix(".log"), durable=False)
+
+    async def start() -> None:
+        await postgres.start()
+        await migrate(postgres.dsn)
+
+    try:
+        _wait_for(start())
+        yield postgres
+    finally:
+        _wait_for(postgres.stop())
+        placement.forget(directory)
+
+
+@pytest.fixture
+def valkey(servers_directory: Path) -> Iterator[EmbeddedValkey]:
+    """A started Valkey of the test's own, to be stopped, killed or paused at will."""
+    directory = servers_directory / next(_names)
+    server = EmbeddedValkey(directory, log=directory.with_suffix(".log"), durable=False)
+    try:
+        _wait_for(server.start())
+        yield server
+    finally:
+        _wait_for(server.stop())
