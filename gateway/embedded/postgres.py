@@ -24,8 +24,9 @@ from gateway.embedded.processes import Child, Command, spawn
 
 NAME = "gateway"
 _START_TIMEOUT_S = 30.0
+_PREVIOUS_TIMEOUT_S = 5.0
 _CONNECT_TIMEOUT_S = 5.0
-_STOP_TIMEOUT_S = 1.5
+_STOP_TIMEOUT_S = 1.0
 _EVERYWHERE = {"timezone": "UTC", "log_timezone": "UTC", "shared_buffers": "64MB", "unix_socket_directories": ""}
 _DURABLE = {"synchronous_commit": "off"}
 _FAST = {"fsync": "off", "full_page_writes": "off", "wal_level": "minimal", "max_wal_senders": "0"}
@@ -46,7 +47,7 @@ class EmbeddedPostgres:
         self._log = log
         self._durable = durable
         self._settings = _EVERYWHERE | (_DURABLE if durable else _FAST) | {"port": str(self.port)}
-        self._password = kept_secret(directory.with_name(f"{directory.name}.password"), secrets.token_urlsafe)
+        self.password = kept_secret(directory.with_name(f"{directory.name}.password"), secrets.token_urlsafe)
         self._account = placement.server_account()
         self._copied: Path | None = None
         self._child: Child | None = None
@@ -58,7 +59,7 @@ class EmbeddedPostgres:
 
     def dsn_of(self, database: str) -> str:
         """The address of another *database* of this server."""
-        return f"postgresql://{NAME}:{self._password}@{LOOPBACK}:{self.port}/{database}"
+        return f"postgresql://{NAME}:{self.password}@{LOOPBACK}:{self.port}/{database}"
 
     @property
     def child(self) -> Child:
@@ -121,7 +122,7 @@ class EmbeddedPostgres:
         password = home / "initial-password"
         password.touch(mode=0o600)
         placement.give(password, self._account)
-        password.write_text(self._password, encoding="ascii")
+        password.write_text(self.password, encoding="ascii")
         # One round of hashing is enough for a password of 256 random bits, and each connection is 10 ms cheaper.
         arguments: list[str | Path] = ["-D", partial, "--username", NAME, "--auth", "scram-sha-256"]
         arguments += ["--pwfile", password, "--set", "scram_iterations=1"]
@@ -134,8 +135,7 @@ class EmbeddedPostgres:
             child.kill()
             password.unlink(missing_ok=True)
         if not child.succeeded:
-            message = f"initdb failed ({child.ending}): {' / '.join(child.last_lines(2))}"
-            raise EmbeddedError(message)
+            raise EmbeddedError(child.obituary("could not make its data directory"))
         partial.rename(self._cluster)
 
     def _spawn(self, binaries: Path) -> Child:
@@ -151,8 +151,7 @@ class EmbeddedPostgres:
 
     async def _create_database(self) -> None:
         if not await until(self._settled, _START_TIMEOUT_S) or not self.child.alive:
-            message = f"postgres did not start ({self.child.ending}): {' / '.join(self.child.last_lines(2))}"
-            raise EmbeddedError(message)
+            raise EmbeddedError(self.child.obituary("did not start"))
         connection = await self._connect()
         try:
             if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", NAME):
@@ -165,7 +164,7 @@ class EmbeddedPostgres:
             return True
         try:
             connection = await self._connect()
-        except (OSError, asyncpg.CannotConnectNowError):
+        except (OSError, asyncpg.PostgresError):  # Its log tells why, should this never end.
             return False
         await connection.close(timeout=_CONNECT_TIMEOUT_S)
         return True
@@ -194,7 +193,7 @@ async def _until_nobody_works_in(cluster: Path) -> None:
     async def idle() -> bool:
         return not _processes_in(cluster)
 
-    if not await until(idle, _START_TIMEOUT_S / 3):
+    if not await until(idle, _PREVIOUS_TIMEOUT_S):
         message = f"another Postgres uses {cluster}: stop it first, or choose another directory with --data"
         raise EmbeddedError(message)
 

@@ -81,6 +81,10 @@ class Child:
             text = log.read().decode(errors="replace")
         return [line for line in text.splitlines() if line.strip()][-count:]
 
+    def obituary(self, fate: str) -> str:
+        """What happened to it, where its log is, and on the lines below, how that ends; *fate* is a verb."""
+        return "\n".join([f"{self.name} {fate} ({self.ending}); see {self.log}", *self.last_lines()])
+
     def send(self, number: signal.Signals) -> None:
         """Signal the child; nothing happens when it has ended."""
         if self.alive:

@@ -15,6 +15,7 @@ from gateway.embedded.polling import until
 from gateway.embedded.processes import Child, Command, spawn
 
 _START_TIMEOUT_S = 10.0
+_STOP_TIMEOUT_S = 0.7
 _MACHINES = {("Linux", "arm64"): "aarch64", ("Darwin", "aarch64"): "arm64"}
 
 
@@ -59,13 +60,12 @@ class EmbeddedValkey:
         """
         self._child = spawn(Command("valkey", [_installed(), self._write_settings()], self._log))
         if not await until(self._settled, _START_TIMEOUT_S) or not self._child.alive:
-            message = f"valkey did not start ({self._child.ending}): {' / '.join(self._child.last_lines(2))}"
-            raise EmbeddedError(message)
+            raise EmbeddedError(self._child.obituary("did not start"))
 
     async def stop(self) -> None:
         """End the server; may be called at any time and twice."""
         if self._child:
-            await self._child.stop(timeout_s=1.0)
+            await self._child.stop(timeout_s=_STOP_TIMEOUT_S)
 
     def _write_settings(self) -> Path:
         # In a file, because every user of the machine can read a command line.
