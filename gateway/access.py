@@ -1,0 +1,165 @@
+"""Access: the one path from facts to a decision; proxy and sidecar both take it, so there is no second policy.
+
+Key look-up → policy → charges. What policy refuses costs nothing; failed authentications are charged to the address.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from gateway.core.bucket import Charges, Taken
+from gateway.core.credentials import Credential, MalformedCredential, NoCredential, RepeatedCredential
+from gateway.core.decision import (
+    Admit,
+    BadRequest,
+    CredentialMissing,
+    Decision,
+    KeyInvalid,
+    KeysUnavailable,
+    LimiterUnavailable,
+    Throttled,
+    TooManyFailures,
+)
+from gateway.core.network import limiter_subject
+from gateway.core.policy import admission, public_admission, refusal
+from gateway.ports import KeySourceDown, LimiterDown
+from gateway.telemetry import metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.adapters.memory.keycache import CachedKey, KeyCache
+    from gateway.adapters.memory.limiter import MemoryLimiter
+    from gateway.core.facts import RequestFacts
+    from gateway.core.keys import KeyRecord
+    from gateway.core.routes import Route
+    from gateway.core.snapshot import Snapshot
+    from gateway.ports import Limiter
+    from gateway.telemetry.telemetry import Telemetry
+
+_REPEATED: Final = BadRequest("More than one Authorization header")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A decision, the key that it is about (None when none was found), and what the limiter said (None if unasked)."""
+
+    decision: Decision
+    key: KeyRecord | None = None
+    taken: Taken | None = None
+
+
+class Access:
+    """Decides on requests with the outside world's help."""
+
+    def __init__(
+        self,
+        keys: KeyCache,
+        limiter: Limiter,
+        local: MemoryLimiter,
+        telemetry: Telemetry,
+        clock: Callable[[], float],
+    ) -> None:
+        """Take the collaborators; *clock* gives Unix seconds."""
+        self._keys = keys
+        self._limiter = limiter
+        self._local = local
+        self._telemetry = telemetry
+        self._clock = clock
+        self._limiter_failed = False
+
+    async def check(self, facts: RequestFacts, route: Route, snapshot: Snapshot) -> Verdict:
+        """Decide on *facts* for *route*, and take the tokens if the decision is to admit."""
+        if route.public:
+            return await self._charge(public_admission(facts, route), None, snapshot)
+        credential = facts.credential
+        if not isinstance(credential, Credential):
+            return await self._without_key(facts, credential, snapshot)
+        cached = self._keys.fresh(credential.digest)
+        if cached is None:
+            try:
+                cached = await self._keys.find(credential.digest)
+            except KeySourceDown:
+                return Verdict(KeysUnavailable())
+            if cached is None:
+                return await self._failed(facts, KeyInvalid(credential.prefix), snapshot)
+        key = cached.record
+        refused = refusal(facts, key, route, self._clock())
+        if refused is not None:
+            return Verdict(refused, key)
+        return await self._charge(_admission(cached, route, snapshot), key, snapshot)
+
+    async def _without_key(
+        self,
+        facts: RequestFacts,
+        problem: NoCredential | MalformedCredential | RepeatedCredential,
+        snapshot: Snapshot,
+    ) -> Verdict:
+        match problem:
+            case NoCredential():
+                return Verdict(CredentialMissing())
+            case RepeatedCredential():
+                return Verdict(_REPEATED)
+            case MalformedCredential(prefix):
+                return await self._failed(facts, KeyInvalid(prefix), snapshot)
+
+    async def _failed(self, facts: RequestFacts, denial: KeyInvalid, snapshot: Snapshot) -> Verdict:
+        """Charge a failed authentication to its address. It comes after the look-up: no valid key is refused by it."""
+        if not facts.address_is_known:
+            return Verdict(denial)
+        charges = Charges(f"failed:{limiter_subject(facts.client_address)}", (snapshot.failed_authentications,))
+        try:
+            taken = await self._limiter.take(charges)
+        except LimiterDown:
+            taken = self._local.take_now(charges)
+        return Verdict(denial if taken.admitted else TooManyFailures(taken))
+
+    async def _charge(self, admit: Admit, key: KeyRecord | None, snapshot: Snapshot) -> Verdict:
+        charges = admit.charges
+        if charges is None:
+            return Verdict(admit, key)
+        began = perf_counter()
+        try:
+            taken = await self._limiter.take(charges)
+        except LimiterDown:
+            self._limiter_failed = True
+            return self._charge_without_limiter(admit, charges, key, snapshot)
+        self._telemetry.observe(metrics.LIMITER_SECONDS, "", perf_counter() - began)
+        if self._limiter_failed:
+            self._limiter_failed = False
+            self._local.forget_buckets()
+        self._local.note(charges, taken)
+        if taken.admitted:
+            self._telemetry.add(metrics.LIMITER_CALLS, 1, "taken")
+            return Verdict(admit, key, taken)
+        self._telemetry.add(metrics.LIMITER_CALLS, 1, "throttled")
+        return Verdict(Throttled(taken), key, taken)
+
+    def _charge_without_limiter(
+        self, admit: Admit, charges: Charges, key: KeyRecord | None, snapshot: Snapshot
+    ) -> Verdict:
+        """Do what the configuration says while Redis is away: `local`, `open` or `closed` (contract section 4)."""
+        if snapshot.on_limiter_error == "closed":
+            self._telemetry.add(metrics.LIMITER_CALLS, 1, "failed")
+            return Verdict(LimiterUnavailable(), key)
+        if snapshot.on_limiter_error == "open":
+            self._telemetry.add(metrics.LIMITER_CALLS, 1, "passed")
+            return Verdict(admit, key)
+        self._telemetry.add(metrics.LIMITER_CALLS, 1, "local")
+        taken = self._local.take_now(charges)
+        return Verdict(admit if taken.admitted else Throttled(taken), key, taken)
+
+
+def _admission(cached: CachedKey, route: Route, snapshot: Snapshot) -> Admit:
+    """Give the admission of a key on a route, made once for each cached key, route and snapshot."""
+    known = cached.derived.get(route.name)
+    if known is not None and known[0] is snapshot:
+        admit: Admit = known[1]
+        return admit
+    admit = admission(cached.record, route, snapshot.algorithm)
+    cached.derived[route.name] = (snapshot, admit)
+    return admit
+
+

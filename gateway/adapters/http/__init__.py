@@ -1,0 +1,1 @@
+"""HTTP towards upstreams: our own keep-alive client on httptools."""

@@ -1,0 +1,315 @@
+"""One connection to an upstream: sends a request's bytes, reads its answer with llhttp, hands the bytes on.
+
+Field names and values pass as bytes, in their order, spelling and number. An answer that is complete in one read is
+given at once; a longer one is read on demand, and reading pauses while nobody wants more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import httptools
+
+from gateway.adapters.http.faults import UpstreamClosed, UpstreamFault, UpstreamGarbled
+
+if TYPE_CHECKING:
+    from gateway.core.headers import Field
+
+BUFFERED_MAX: Final = 256 * 1024
+HEAD_MAX: Final = 64 * 1024
+NEVER: Final = float("inf")
+
+
+class Exchange:
+    """One request and its answer. *answered* resolves when the head is here, or fails with an UpstreamFault.
+
+    *deadline* is on the loop's clock. *framed* says that the answer declares its own end (by length or chunks);
+    one that does not ends with the connection.
+    """
+
+    __slots__ = (
+        "answered",
+        "bodiless",
+        "buffered",
+        "chunks",
+        "complete",
+        "deadline",
+        "fault",
+        "fields",
+        "framed",
+        "idle_s",
+        "length",
+        "reason",
+        "status",
+        "touched",
+        "total_deadline",
+        "wanted",
+    )
+
+    def __init__(self, answered: asyncio.Future[None], *, bodiless: bool, idle_s: float, total_deadline: float) -> None:
+        """Begin an exchange; *bodiless* when the answer to this method never has a body (HEAD)."""
+        self.answered = answered
+        self.bodiless = bodiless
+        self.idle_s = idle_s
+        self.total_deadline = total_deadline
+        self.deadline = total_deadline
+        self.status = 0
+        self.reason = b""
+        self.fields: list[Field] = []
+        self.length: int | None = None
+        self.framed = False
+        self.chunks: list[bytes] = []
+        self.buffered = 0
+        self.complete = False
+        self.touched = False
+        self.fault: UpstreamFault | None = None
+        self.wanted: asyncio.Future[None] | None = None
+
+    def expect_within(self, seconds: float, now: float) -> None:
+        """Move the deadline to *seconds* from *now*, never past the total."""
+        self.deadline = min(self.total_deadline, now + seconds)
+
+    def wake(self) -> None:
+        """Tell whoever waits that the head, more of the body, the end, or a fault is here."""
+        if not self.answered.done():
+            if self.fault is not None:
+                self.answered.set_exception(self.fault)
+            else:
+                self.answered.set_result(None)
+        elif self.wanted is not None and not self.wanted.done():
+            self.wanted.set_result(None)
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """A keep-alive connection that carries one exchange at a time."""
+
+    __slots__ = (
+        "_drained",
+        "_head_bytes",
+        "_head_done",
+        "_loop",
+        "_paused_reading",
+        "_parser",
+        "closed",
+        "exchange",
+        "idle_since",
+        "reusable",
+        "served",
+        "transport",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Make an unconnected connection; asyncio connects it."""
+        self._loop = loop
+        self._parser = httptools.HttpResponseParser(self)
+        self._head_bytes = 0
+        self._head_done = False
+        self._paused_reading = False
+        self._drained: asyncio.Future[None] | None = None
+        self.transport: asyncio.Transport | None = None
+        self.exchange: Exchange | None = None
+        self.closed = False
+        self.reusable = True
+        self.served = 0
+        self.idle_since = 0.0
+
+    # The asyncio side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport (asyncio calls this)."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came (asyncio calls this); bytes that nobody asked for end the connection."""
+        exchange = self.exchange
+        if exchange is None or exchange.complete:
+            self.abort()
+            return
+        exchange.touched = True
+        exchange.deadline = min(exchange.total_deadline, self._loop.time() + exchange.idle_s)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self.reusable = False
+            if not exchange.complete:
+                self.fail(UpstreamGarbled(f"not HTTP/1.1: {type(error).__name__}"))
+                return
+        if exchange.complete:
+            self._finish(exchange)
+        elif self._head_done:
+            if exchange.buffered > BUFFERED_MAX:
+                self._pause_reading(exchange)
+            exchange.wake()
+
+    def eof_received(self) -> None:
+        """Treat the upstream's half-close as the end (asyncio calls this)."""
+        return
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """End the exchange in progress (asyncio calls this): well only where the end of the body was the close."""
+        self.closed = True
+        self.reusable = False
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        exchange = self.exchange
+        if exchange is None or exchange.complete or exchange.fault is not None:
+            return
+        if self._head_done and not exchange.framed and error is None:
+            exchange.complete = True
+        else:
+            exchange.fault = UpstreamClosed("the connection ended before the answer did")
+        exchange.wake()
+
+    def pause_writing(self) -> None:
+        """Note that the upstream reads slowly (asyncio calls this)."""
+        self._drained = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """Note that the upstream reads again (asyncio calls this)."""
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        self._drained = None
+
+    # The llhttp side.
+
+    def on_message_begin(self) -> None:
+        """Start a head (llhttp calls this); a second answer in one exchange is not believed."""
+        exchange = self.exchange
+        if exchange is None or exchange.complete:
+            self.reusable = False
+            message = "an answer that nobody asked for"
+            raise UpstreamGarbled(message)
+        exchange.fields = []
+        exchange.reason = b""
+        exchange.length = None
+        exchange.framed = False
+        self._head_done = False
+        self._head_bytes = 0
+
+    def on_status(self, reason: bytes) -> None:
+        """Keep the reason phrase (llhttp calls this)."""
+        if self.exchange is not None:
+            self.exchange.reason = reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect a field (llhttp calls this); trailers are dropped."""
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > HEAD_MAX:
+            message = "the head is too large"
+            raise UpstreamGarbled(message)
+        exchange = self.exchange
+        if self._head_done or exchange is None:
+            return
+        exchange.fields.append((name, value))
+        size = len(name)
+        if size == 14 and name.lower() == b"content-length":
+            exchange.length = int(value) if value.isdigit() else None
+            exchange.framed = True
+        elif size == 17 and name.lower() == b"transfer-encoding":
+            exchange.framed = True
+
+    def on_headers_complete(self) -> None:
+        """Finish the head (llhttp calls this); informational answers are skipped, a switch of protocols is refused."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        status = self._parser.get_status_code()
+        if status < 200:
+            if status == 101:
+                message = "an upgrade that nobody asked for"
+                raise UpstreamGarbled(message)
+            return
+        exchange.status = status
+        self._head_done = True
+        if not self._parser.should_keep_alive():
+            self.reusable = False
+        if exchange.bodiless or status in (204, 304):
+            exchange.framed = True
+            if exchange.bodiless:
+                exchange.complete = True
+
+    def on_body(self, body: bytes) -> None:
+        """Collect a piece of the body (llhttp calls this)."""
+        exchange = self.exchange
+        if exchange is not None and not exchange.complete:
+            exchange.chunks.append(body)
+            exchange.buffered += len(body)
+
+    def on_message_complete(self) -> None:
+        """Note the end of the answer (llhttp calls this)."""
+        if self._head_done and self.exchange is not None:
+            self.exchange.complete = True
+
+    # Our side.
+
+    def begin(self, exchange: Exchange, data: bytes) -> None:
+        """Send the first bytes of a request; the connection must be idle."""
+        assert self.transport is not None
+        self.exchange = exchange
+        self._head_done = False
+        self.served += 1
+        self.transport.write(data)
+
+    async def send(self, data: bytes) -> None:
+        """Send more of a request's body, waiting while the upstream does not read."""
+        transport = self.transport
+        if transport is None or self.closed or transport.is_closing():
+            return
+        transport.write(data)
+        if self._drained is not None:
+            await self._drained
+
+    async def read(self) -> tuple[bytes, bool]:
+        """Give the next bytes of the body, and whether they are the last; raises UpstreamFault when it broke off."""
+        exchange = self.exchange
+        assert exchange is not None
+        while not exchange.chunks and not exchange.complete:
+            if exchange.fault is not None:
+                raise exchange.fault
+            self._resume_reading(exchange)
+            exchange.wanted = self._loop.create_future()
+            try:
+                await exchange.wanted
+            finally:
+                exchange.wanted = None
+        data = b"".join(exchange.chunks)
+        exchange.chunks.clear()
+        exchange.buffered = 0
+        return data, exchange.complete
+
+    def fail(self, fault: UpstreamFault) -> None:
+        """End the exchange with *fault* and the connection with it."""
+        exchange = self.exchange
+        if exchange is not None and not exchange.complete and exchange.fault is None:
+            exchange.fault = fault
+            exchange.wake()
+        self.abort()
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        self.reusable = False
+        self.closed = True
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _finish(self, exchange: Exchange) -> None:
+        if exchange.bodiless:
+            # llhttp was not told that this answer has no body, and would wait for it.
+            self._parser = httptools.HttpResponseParser(self)
+        exchange.deadline = NEVER
+        exchange.wake()
+
+    def _pause_reading(self, exchange: Exchange) -> None:
+        if not self._paused_reading and self.transport is not None:
+            self._paused_reading = True
+            self.transport.pause_reading()
+            # The client is the slow one now, which is not the upstream's fault.
+            exchange.deadline = exchange.total_deadline
+
+    def _resume_reading(self, exchange: Exchange) -> None:
+        if self._paused_reading and self.transport is not None and not self.closed:
+            self._paused_reading = False
+            exchange.deadline = min(exchange.total_deadline, self._loop.time() + exchange.idle_s)
+            self.transport.resume_reading()

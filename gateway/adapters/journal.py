@@ -1,0 +1,219 @@
+"""The usage journal: an append-only file per worker, written before the answers of a loop turn leave.
+
+One line a record: the CRC-32 of the text in eight hex digits, a space, the text. What the kernel has taken survives the
+death of the process; what power loss can take is set by the fsync policy. A segment belongs to the process that holds
+its lock; the lock of a dead one is free, and whoever finds it ships it to the end and deletes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import json
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+
+SUFFIX: Final = ".journal"
+BATCH_BYTES: Final = 256 * 1024
+_HEADER: Final = 9
+
+log = structlog.get_logger()
+
+
+class JournalError(Exception):
+    """The journal's directory cannot be used; the message says what to do."""
+
+
+def _frame(text: bytes) -> bytes:
+    return b"%08x %b\n" % (zlib.crc32(text), text)
+
+
+class Journal:
+    """Collects the records and answers of a loop turn, and lets the records go first.
+
+    *dropped* counts records that the disk did not take; the answers leave all the same.
+    """
+
+    def __init__(self, directory: Path, name: str, *, segment_max_bytes: int, fsync_always: bool = False) -> None:
+        """Open a new segment named after *name*; raises JournalError when the directory cannot be written."""
+        self._loop = asyncio.get_running_loop()
+        self._directory = directory
+        self._name = name
+        self._segment_max_bytes = segment_max_bytes
+        self._fsync_always = fsync_always
+        self._records: list[bytes] = []
+        self._answers: list[tuple[asyncio.Transport, bytes]] = []
+        self._scheduled = False
+        self._serial = 0
+        self._failing = False
+        self.appended = 0
+        self.dropped = 0
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._open()
+        except OSError as error:
+            message = f"cannot write usage events to {directory}: {error.strerror}; check usage.journal.directory"
+            raise JournalError(message) from error
+
+    @property
+    def segment(self) -> Path:
+        """The file that is written at the moment."""
+        return self._path
+
+    @property
+    def size(self) -> int:
+        """How many bytes of it are complete records."""
+        return self._size
+
+    def append(self, record: bytes) -> None:
+        """Record a text without line ends, by the end of this loop turn and before any answer queued after it."""
+        self._records.append(_frame(record))
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self.flush)
+
+    def answer(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Write *data* to a client once all records so far are in the file."""
+        self._answers.append((transport, data))
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write the records, then the answers."""
+        self._scheduled = False
+        if self._records:
+            records, self._records = self._records, []
+            self._write(b"".join(records), len(records))
+        if self._answers:
+            answers, self._answers = self._answers, []
+            for transport, data in answers:
+                if not transport.is_closing():
+                    transport.write(data)
+
+    def sync(self) -> None:
+        """Ask the disk to keep what was written (blocking)."""
+        os.fdatasync(self._file)
+
+    def rotate(self) -> None:
+        """Go on in a new segment."""
+        self.flush()
+        os.close(self._file)
+        self._open()
+
+    def close(self) -> None:
+        """Write what is left and release the segment."""
+        self.flush()
+        if self._fsync_always:
+            self.sync()
+        os.close(self._file)
+
+    def _open(self) -> None:
+        self._serial += 1
+        self._path = self._directory / f"{self._name}-{self._serial:06d}{SUFFIX}"
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._size = 0
+
+    def _write(self, data: bytes, count: int) -> None:
+        try:
+            written = os.write(self._file, data)
+            if written < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if self._fsync_always:
+                os.fdatasync(self._file)
+        except OSError as error:
+            self._drop(count, error)
+            return
+        self._failing = False
+        self._size += written
+        self.appended += count
+        if self._size >= self._segment_max_bytes:
+            self._rotate_if_possible()
+
+    def _rotate_if_possible(self) -> None:
+        try:
+            self.rotate()
+        except OSError as error:
+            self._drop(0, error)
+            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _drop(self, count: int, error: OSError) -> None:
+        """Count what was lost, and cut off what was half written, so that the next record starts a line."""
+        self.dropped += count
+        try:
+            os.ftruncate(self._file, self._size)
+        except OSError:
+            log.exception("usage journal cannot be repaired", journal=str(self._path))
+        if not self._failing:
+            self._failing = True
+            log.error("usage events dropped", journal=str(self._path), reason=error.strerror)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records read from a segment: whole ones that decode, up to *end*; *corrupt* others were passed over."""
+
+    events: list[dict[str, Any]]
+    end: int
+    corrupt: int
+
+
+def read_batch(path: Path, start: int, *, closed: bool, limit: int = BATCH_BYTES) -> Batch:
+    """Read records from byte *start*, at most about *limit* bytes; a torn last line of a *closed* segment is corrupt."""
+    with path.open("rb") as file:
+        file.seek(start)
+        data = file.read(limit)
+        at_end = len(data) < limit
+        if not at_end and b"\n" not in data:
+            data += file.readline()
+    whole = data.rfind(b"\n") + 1
+    if closed and at_end:
+        whole = len(data)
+    events: list[dict[str, Any]] = []
+    corrupt = 0
+    for line in data[:whole].split(b"\n"):
+        if not line:
+            continue
+        event = _decode(line)
+        if event is None:
+            corrupt += 1
+        else:
+            events.append(event)
+    return Batch(events, start + whole, corrupt)
+
+
+def _decode(line: bytes) -> dict[str, Any] | None:
+    text = line[_HEADER:]
+    if line[:_HEADER] != b"%08x " % zlib.crc32(text):
+        return None
+    event = json.loads(text)
+    return event if isinstance(event, dict) else None
+
+
+def abandoned(directory: Path, mine: Path) -> list[Path]:
+    """List segments whose writer is gone, oldest first."""
+    return [path for path in sorted(directory.glob(f"*{SUFFIX}")) if path != mine and _is_free(path)]
+
+
+def _is_free(path: Path) -> bool:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+    return True
+
+

@@ -1,0 +1,123 @@
+"""Credentials: how a key looks, how one is issued, and how one is read from a request (contract section 3).
+
+A key of ours is a prefix, 26 random base62 characters and 6 base62 characters of their CRC-32, so that secret scanners
+recognise it and a typing error is refused without a look-up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.core.snapshot import KeyFormat
+
+BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+RANDOM_CHARACTERS: Final = 26
+CHECKSUM_CHARACTERS: Final = 6
+PREFIX_CHARACTERS: Final = 12
+
+_BODY: Final = re.compile(r"[A-Za-z0-9_]{16,64}")
+_BEARER: Final = re.compile(r"bearer(?: +|$)", re.IGNORECASE)
+_REDACTABLE: Final = re.compile(r"(bk_(?:live|test)_[A-Za-z0-9_]{4})[A-Za-z0-9_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A well-formed credential: the SHA-256 of the whole key, and its first 12 characters. The key itself is gone."""
+
+    digest: bytes = field(repr=False)
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoCredential:
+    """There is no Authorization field, or it speaks another scheme."""
+
+
+@dataclass(frozen=True, slots=True)
+class MalformedCredential:
+    """A bearer token that cannot be one of our keys; *prefix* is set only when it has our format."""
+
+    prefix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedCredential:
+    """More than one Authorization field: which one a backend would believe cannot be known."""
+
+
+CredentialProblem = NoCredential | MalformedCredential | RepeatedCredential
+
+_NONE = NoCredential()
+_MALFORMED = MalformedCredential()
+
+
+def base62(number: int, length: int) -> str:
+    """Write *number* in base 62, padded with zeros to *length* characters."""
+    characters: list[str] = []
+    for _ in range(length):
+        number, digit = divmod(number, 62)
+        characters.append(BASE62[digit])
+    return "".join(reversed(characters))
+
+
+def checksum(body: str) -> str:
+    """Give the six characters that follow the random part *body*."""
+    return base62(zlib.crc32(body.encode()), CHECKSUM_CHARACTERS)
+
+
+def issue(prefix: str, randomness: int) -> str:
+    """Make a key from *randomness*, a number drawn evenly from ``range(62**26)`` by a secure source."""
+    body = base62(randomness, RANDOM_CHARACTERS)
+    return prefix + body + checksum(body)
+
+
+def digest(key: str) -> bytes:
+    """Give the SHA-256 under which a key is stored and looked up."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def has_our_checksum(key: str, prefixes: Sequence[str]) -> bool:
+    """Say whether *key* is one that we could have issued."""
+    for prefix in prefixes:
+        if key.startswith(prefix):
+            body = key[len(prefix) :]
+            if len(body) != RANDOM_CHARACTERS + CHECKSUM_CHARACTERS or _BODY.fullmatch(body) is None:
+                return False
+            return checksum(body[:RANDOM_CHARACTERS]) == body[RANDOM_CHARACTERS:]
+    return False
+
+
+def read(authorization: Sequence[str], key_format: KeyFormat) -> Credential | CredentialProblem:
+    """Read the credential from the values of all Authorization fields of a request (RFC 6750 section 2.1)."""
+    if len(authorization) != 1:
+        return RepeatedCredential() if authorization else _NONE
+    scheme = _BEARER.match(authorization[0])
+    if scheme is None:
+        return _NONE
+    return parse(authorization[0][scheme.end() :].rstrip(" \t"), key_format)
+
+
+def parse(token: str, key_format: KeyFormat) -> Credential | MalformedCredential:
+    """Judge the form of a key; without the legacy option a wrong checksum is malformed too."""
+    for prefix in key_format.prefixes:
+        if token.startswith(prefix):
+            break
+    else:
+        return _MALFORMED
+    if _BODY.fullmatch(token, len(prefix)) is None:
+        return _MALFORMED
+    if not key_format.legacy and not has_our_checksum(token, (prefix,)):
+        return MalformedCredential(token[:PREFIX_CHARACTERS])
+    return Credential(hashlib.sha256(token.encode()).digest(), token[:PREFIX_CHARACTERS])
+
+
+def redact(text: str) -> str:
+    """Shorten every key in *text* to its prefix, for logs and messages."""
+    return _REDACTABLE.sub(r"\1…", text)

@@ -1,0 +1,209 @@
+"""Decisions: admit, or one class for each way to refuse.
+
+A refusal is a value, so that every place that turns one into an answer has to handle all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.core.bucket import Charges, Taken
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who a request is made for, as the upstream is told."""
+
+    key_id: str
+    account_id: str
+    scopes: tuple[str, ...]
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """Let the request through, once *charges* (if any) are taken; *principal* is None on public routes."""
+
+    principal: Principal | None
+    charges: Charges | None
+
+
+@dataclass(frozen=True, slots=True)
+class BadRequest:
+    """The request has two readings, or none."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """No route has this path."""
+
+
+@dataclass(frozen=True, slots=True)
+class MethodNotAllowed:
+    """Routes have this path, but not this method."""
+
+    allowed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialMissing:
+    """No credential was presented, or one of another scheme."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInvalid:
+    """The credential is malformed, or no key has it; *prefix* only when it has our format."""
+
+    prefix: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyExpired:
+    """The key's time is over (Unix seconds)."""
+
+    expired_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRevoked:
+    """The key, or this secret of it, has been revoked, rotated out or deleted."""
+
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeySuspended:
+    """The key is suspended."""
+
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddressNotAllowed:
+    """The key may not be used from this address."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeMissing:
+    """The key lacks the scope that the route wants."""
+
+    required: str
+    granted: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """A bucket is empty."""
+
+    taken: Taken
+
+
+@dataclass(frozen=True, slots=True)
+class TooManyFailures:
+    """An address failed to authenticate too often."""
+
+    taken: Taken
+
+
+@dataclass(frozen=True, slots=True)
+class BodyTooLarge:
+    """The request's body exceeds the route's limit (bytes)."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class BodyTimedOut:
+    """The request's body stalled."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetTooLong:
+    """The request target exceeds its limit (bytes)."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeadTooLarge:
+    """A header field, or all of them together, exceed a limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectationUnknown:
+    """An Expect other than 100-continue."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeRefused:
+    """An upgrade that is not carried."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRefused:
+    """A protocol version other than HTTP/1.0 and HTTP/1.1."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeysUnavailable:
+    """The key is not known here and the store does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimiterUnavailable:
+    """The limiter does not answer, and the configuration says to refuse then."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamFailed:
+    """The upstream could not be reached, or what it sent was not HTTP."""
+
+    upstream: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTimedOut:
+    """The upstream did not answer in time."""
+
+    upstream: str
+
+
+@dataclass(frozen=True, slots=True)
+class InternalError:
+    """A bug of ours; the log has it under the request's id."""
+
+
+Denial = (
+    BadRequest
+    | NotFound
+    | MethodNotAllowed
+    | CredentialMissing
+    | KeyInvalid
+    | KeyExpired
+    | KeyRevoked
+    | KeySuspended
+    | AddressNotAllowed
+    | ScopeMissing
+    | Throttled
+    | TooManyFailures
+    | BodyTooLarge
+    | BodyTimedOut
+    | TargetTooLong
+    | HeadTooLarge
+    | ExpectationUnknown
+    | UpgradeRefused
+    | VersionRefused
+    | KeysUnavailable
+    | LimiterUnavailable
+    | UpstreamFailed
+    | UpstreamTimedOut
+    | InternalError
+)
+
+Decision = Admit | Denial

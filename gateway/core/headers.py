@@ -1,0 +1,163 @@
+"""Header fields: what is removed, what is forwarded, what is added (contract sections 4 and 6, RFC 9110 section 7.6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gateway.core.bucket import Taken
+    from gateway.core.decision import Principal
+
+Field = tuple[bytes, bytes]
+
+_NAMES_REMEMBERED_MAX: Final = 2048
+
+HOP_BY_HOP: Final = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "http2-settings",
+    }
+)
+"""Fields of one connection, RFC 9110 section 7.6.1 and RFC 9112; never passed on."""
+
+ALWAYS_REMOVED: Final = frozenset(
+    {
+        "host",
+        "content-length",
+        "expect",
+        "authorization",
+        "x-request-id",
+        "traceparent",
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+        "x-original-url",
+        "x-original-uri",
+        "x-original-method",
+        "x-rewrite-url",
+    }
+)
+"""Fields of the request that are rewritten, or that would let two servers read a request differently."""
+
+OURS: Final = ("x-gateway-",)
+"""Name prefixes that only we may set, in both directions."""
+
+ANSWER_REMOVED: Final = HOP_BY_HOP | {"content-length", "x-request-id"}
+
+
+def folded(name: bytes) -> str:
+    """Fold a field name for comparison: lower case, with `_` and `.` read as `-`, as CGI-like backends do."""
+    return name.decode("latin-1").lower().replace("_", "-").replace(".", "-")
+
+
+class RemovedNames:
+    """Decides by name which request fields are removed; verdicts are remembered for up to 2,048 spellings.
+
+    *configured* are names, or prefixes written with a last `*` (contract section 6).
+    """
+
+    __slots__ = ("_exact", "_prefixes", "_verdicts")
+
+    def __init__(self, configured: Iterable[str]) -> None:
+        """Compile the configured list."""
+        names = [folded(name.encode("latin-1")) for name in configured]
+        self._exact = HOP_BY_HOP | ALWAYS_REMOVED | {name for name in names if not name.endswith("*")}
+        self._prefixes = (*OURS, *(name[:-1] for name in names if name.endswith("*")))
+        self._verdicts: dict[bytes, bool] = {}
+
+    def __contains__(self, name: bytes) -> bool:
+        """Say whether the field is removed from a request."""
+        verdict = self._verdicts.get(name)
+        if verdict is None:
+            plain = folded(name)
+            verdict = plain in self._exact or plain.startswith(self._prefixes)
+            if len(self._verdicts) < _NAMES_REMEMBERED_MAX:
+                self._verdicts[name] = verdict
+        return verdict
+
+
+def nominated(values: Sequence[str]) -> frozenset[str]:
+    """Give the folded names that the values of Connection fields nominate for removal."""
+    return frozenset(
+        token.strip().lower().replace("_", "-").replace(".", "-")
+        for value in values
+        for token in value.split(",")
+        if token.strip()
+    )
+
+
+def forwarded_fields(fields: Iterable[Field], removed: RemovedNames, connection: Sequence[str]) -> list[bytes]:
+    """Give the request fields that go to the upstream, each as a line, in their order and spelling."""
+    lines = [b"%b: %b\r\n" % field for field in fields if field[0] not in removed]
+    if not connection or all(value.lower() in ("keep-alive", "close") for value in connection):
+        return lines
+    names = nominated(connection)
+    return [line for line in lines if folded(line[: line.index(b":")]) not in names]
+
+
+def identity_lines(principal: Principal | None) -> bytes:
+    """Give the lines that tell the upstream who asks; nothing on public routes."""
+    if principal is None:
+        return b""
+    return (
+        f"X-Gateway-Key-Id: {principal.key_id}\r\n"
+        f"X-Gateway-Account-Id: {principal.account_id}\r\n"
+        f"X-Gateway-Scopes: {' '.join(principal.scopes)}\r\n"
+    ).encode("latin-1")
+
+
+class AnswerNames:
+    """Decides by name which fields of an upstream's answer pass; verdicts are remembered like RemovedNames'.
+
+    A backend cannot set our rate-limit, request-id and identity fields. `X-RateLimit-*` is ours only where we limit,
+    and we limit everywhere, so it never passes.
+    """
+
+    __slots__ = ("_verdicts",)
+
+    def __init__(self) -> None:
+        """Start with nothing remembered."""
+        self._verdicts: dict[bytes, bool] = {}
+
+    def __contains__(self, name: bytes) -> bool:
+        """Say whether the field is removed from an answer."""
+        verdict = self._verdicts.get(name)
+        if verdict is None:
+            plain = folded(name)
+            verdict = plain in ANSWER_REMOVED or plain.startswith(("x-ratelimit-", *OURS))
+            if len(self._verdicts) < _NAMES_REMEMBERED_MAX:
+                self._verdicts[name] = verdict
+        return verdict
+
+
+def rate_limit_headers(taken: Taken) -> tuple[tuple[str, str], ...]:
+    """Describe the tightest bucket of an answer of the limiter (contract section 4)."""
+    tightest = taken.tightest
+    reset_s = -(-(taken.now_ms + tightest.full_in_ms) // 1000)
+    return (
+        ("X-RateLimit-Limit", str(tightest.limit.capacity)),
+        ("X-RateLimit-Remaining", str(tightest.remaining)),
+        ("X-RateLimit-Reset", str(reset_s)),
+        ("X-RateLimit-Window", str(-(-tightest.limit.window_ms // 1000))),
+    )
+
+
+def rate_limit_lines(taken: Taken) -> bytes:
+    """Give the rate-limit fields as bytes of a head, for the path that every request takes."""
+    tightest = taken.tightest
+    return b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\nX-RateLimit-Window: %d\r\n" % (
+        tightest.limit.capacity,
+        tightest.remaining,
+        -(-(taken.now_ms + tightest.full_in_ms) // 1000),
+        -(-tightest.limit.window_ms // 1000),
+    )

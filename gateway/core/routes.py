@@ -1,0 +1,210 @@
+"""Routes: which method and path lead where, under which scope and limits; the first match wins.
+
+Patterns (contract section 1): `{name}` is one segment, `{name:token}` is 1-100 of `[A-Za-z0-9_-]`, and `**`, last
+only, is the collection itself and everything below it. No regular expressions come from the configuration.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from gateway.core.bucket import Algorithm, Limit
+    from gateway.core.paths import Target
+
+_LITERAL: Final = re.compile(r"[A-Za-z0-9._~!$&'()+,=:@-]+")
+_PARAMETER: Final = re.compile(r"\{[a-z][A-Za-z0-9_]*(:token)?\}")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
+ANY: Final = "{}"
+TOKEN: Final = "{:token}"
+
+
+class PatternError(ValueError):
+    """A path pattern that cannot be used; the message says why and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A compiled path pattern: literal segments, ANY or TOKEN; *tail* when it ends in `**`."""
+
+    text: str
+    segments: tuple[str, ...]
+    tail: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Pattern:
+        """Compile *text*; raises PatternError."""
+        if not text.startswith("/"):
+            message = f'pattern "{text}" must begin with /'
+            raise PatternError(message)
+        parts = text[1:].split("/")
+        tail = parts[-1] == "**"
+        if tail:
+            parts.pop()
+        segments: list[str] = []
+        for part in parts:
+            parameter = _PARAMETER.fullmatch(part)
+            if parameter is not None:
+                segments.append(TOKEN if parameter[1] else ANY)
+            elif _LITERAL.fullmatch(part) and part not in {".", ".."}:
+                segments.append(part)
+            elif part == "" and len(segments) == len(parts) - 1 and not tail:
+                segments.append(part)
+            else:
+                message = (
+                    f'pattern "{text}": segment "{part}" is neither a literal, {{name}}, {{name:token}} nor a last **'
+                )
+                raise PatternError(message)
+        return cls(text, tuple(segments), tail)
+
+    def covers(self, other: Pattern) -> bool:
+        """Say whether every path that *other* matches is matched by this pattern too."""
+        if len(other.segments) < len(self.segments) or (other.tail and not self.tail):
+            return False
+        if not self.tail and len(other.segments) != len(self.segments):
+            return False
+        return all(
+            mine in (ANY, theirs)
+            and (theirs != "" or mine == "")
+            or (mine == TOKEN and theirs not in (ANY, "") and _TOKEN.fullmatch(theirs) is not None)
+            for mine, theirs in zip(self.segments, other.segments, strict=False)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a matching request goes and what it needs.
+
+    Exactly one of *upstream* (a name) and *answer* (the name of an answer of the gateway's own) is set. *scope* is
+    None on *public* routes. *emits* maps a method to the webhook event that its success announces.
+    """
+
+    name: str
+    pattern: Pattern
+    methods: frozenset[str]
+    scope: str | None = None
+    public: bool = False
+    upstream: str | None = None
+    answer: str | None = None
+    limits: tuple[Limit, ...] = ()
+    algorithm: Algorithm | None = None
+    body_max_bytes: int = 10 * 1024 * 1024
+    emits: Mapping[str, str] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        """Hash by name: names are unique in one snapshot."""
+        return hash(self.name)
+
+    def endpoint(self, target: Target) -> str:
+        """Give the endpoint that statistics count *target* under: made of the pattern, never of client text."""
+        if not self.pattern.tail:
+            return self.pattern.text
+        collection = self.pattern.text.removesuffix("/**")
+        below = len(target.segments) - len(self.pattern.segments)
+        if below == 0:
+            return collection or "/"
+        return f"{collection}/{{id}}" if below == 1 else f"{collection}/{{id}}/**"
+
+
+@dataclass(frozen=True, slots=True)
+class PathUnknown:
+    """No route has this path."""
+
+
+@dataclass(frozen=True, slots=True)
+class MethodUnknown:
+    """Routes have this path, but none allows the method; *allowed* do."""
+
+    allowed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PathAmbiguous:
+    """The path as sent and the path with its escapes resolved lead to different routes."""
+
+
+@dataclass(slots=True)
+class _Node:
+    literals: dict[str, _Node] = field(default_factory=dict)
+    any: _Node | None = None
+    token: _Node | None = None
+    ends: list[int] = field(default_factory=list)
+    tails: list[int] = field(default_factory=list)
+
+    def child(self, segment: str) -> _Node:
+        if segment == ANY:
+            self.any = self.any or _Node()
+            return self.any
+        if segment == TOKEN:
+            self.token = self.token or _Node()
+            return self.token
+        return self.literals.setdefault(segment, _Node())
+
+    def collect(self, segments: Sequence[str], at: int, found: list[int]) -> None:
+        """Add the indexes of all routes that match *segments* from *at* on."""
+        found.extend(self.tails)
+        if at == len(segments):
+            found.extend(self.ends)
+            return
+        segment = segments[at]
+        literal = self.literals.get(segment)
+        if literal is not None:
+            literal.collect(segments, at + 1, found)
+        if self.any is not None and segment:
+            self.any.collect(segments, at + 1, found)
+        if self.token is not None and _TOKEN.fullmatch(segment):
+            self.token.collect(segments, at + 1, found)
+
+
+Matched = PathUnknown | MethodUnknown | PathAmbiguous
+_UNKNOWN = PathUnknown()
+
+
+class RouteTable:
+    """All routes of a snapshot, as a trie over path segments."""
+
+    __slots__ = ("_root", "routes")
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        """Index *routes* in their order."""
+        self.routes = tuple(routes)
+        self._root = _Node()
+        for index, route in enumerate(self.routes):
+            node = self._root
+            for segment in route.pattern.segments:
+                node = node.child(segment)
+            (node.tails if route.pattern.tail else node.ends).append(index)
+
+    def match(self, method: str, target: Target) -> Route | Matched:
+        """Find the first route for *method* and *target*; HEAD goes where GET goes."""
+        found = self._first(method, target.segments)
+        if target.decoded is not None and self._first(method, target.decoded) != found:
+            return PathAmbiguous()
+        return found
+
+    def _first(self, method: str, segments: Sequence[str]) -> Route | Matched:
+        found: list[int] = []
+        self._root.collect(segments, 0, found)
+        if not found:
+            return _UNKNOWN
+        if len(found) > 1:
+            found.sort()
+        for index in found:
+            if method in self.routes[index].methods:
+                return self.routes[index]
+        return MethodUnknown(tuple(sorted({allowed for index in found for allowed in self.routes[index].methods})))
+
+    def shadowed(self) -> list[tuple[Route, Route]]:
+        """List routes that can never match, each with an earlier route that takes its requests."""
+        result: list[tuple[Route, Route]] = []
+        for index, route in enumerate(self.routes):
+            earlier = [other for other in self.routes[:index] if other.pattern.covers(route.pattern)]
+            taken = frozenset[str]().union(*(other.methods for other in earlier))
+            if route.methods <= taken:
+                result.append((route, next(other for other in earlier if other.methods & route.methods)))
+        return result

@@ -1,0 +1,81 @@
+"""Snapshot: one immutable, compiled configuration, as every request of its time sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.core.bucket import Algorithm, Limit
+    from gateway.core.network import AddressSet
+    from gateway.core.routes import RouteTable
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds an upstream may take: to connect, to begin its answer, between two reads, and in all."""
+
+    connect_s: float = 1.0
+    first_byte_s: float = 10.0
+    idle_s: float = 30.0
+    total_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTarget:
+    """One address of an upstream; *authority* is what its Host header says."""
+
+    host: str
+    port: int
+    authority: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSettings:
+    """An upstream by name, its targets, and how to talk to them."""
+
+    name: str
+    targets: tuple[UpstreamTarget, ...]
+    timeouts: Timeouts
+    preserve_host: bool = False
+    idle_connections_max: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFormat:
+    """Which credentials are ours: their prefixes, and whether keys without our checksum are looked up."""
+
+    prefixes: tuple[str, ...] = ("bk_live_", "bk_test_")
+    legacy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """Bounds on one request (bytes, counts, seconds)."""
+
+    target_max_bytes: int = 8192
+    field_max_bytes: int = 8192
+    head_max_bytes: int = 32768
+    fields_max: int = 100
+    body_idle_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a request needs to know of the configuration. *version* is a short digest of the file."""
+
+    version: str
+    routes: RouteTable
+    scopes: Mapping[str, str]
+    upstreams: Mapping[str, UpstreamSettings]
+    trusted_proxies: AddressSet
+    strip_prefixes: tuple[str, ...]
+    key_format: KeyFormat
+    request_limits: RequestLimits
+    algorithm: Algorithm
+    on_limiter_error: str
+    failed_authentications: Limit
+    removed_headers: tuple[str, ...]
+    hostname: str = "gateway"

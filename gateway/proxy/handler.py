@@ -1,0 +1,219 @@
+"""One request, from top to bottom: facts → route → decision → answer or upstream → usage event and metrics.
+
+The complete tier: it serves every request. A faster one may take the plain ones before it, and calls the same `Access`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.adapters.http.faults import UpstreamFault, UpstreamTooSlow
+from gateway.core.answers import Answer, Answers, Asked, error_answer
+from gateway.core.decision import (
+    Admit,
+    BadRequest,
+    BodyTimedOut,
+    BodyTooLarge,
+    Denial,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    UpstreamFailed,
+    UpstreamTimedOut,
+)
+from gateway.core.denials import refuse
+from gateway.core.facts import RequestFacts
+from gateway.core.headers import rate_limit_lines
+from gateway.core.routes import MethodUnknown, PathAmbiguous, PathUnknown, Route
+from gateway.proxy.forward import (
+    BodyStalledFault,
+    BodyTooLargeFault,
+    ClientGone,
+    Forwarder,
+    Removed,
+    read_body,
+)
+from gateway.proxy.read import odd_request, peer_address, read_facts, request_id_from
+from gateway.proxy.record import RequestRecord
+from gateway.proxy.respond import CLOSES, GOES_ON, connection_line, own_answer
+from gateway.telemetry import metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp import web
+
+    from gateway.access import Access, Verdict
+    from gateway.adapters.http.upstream import Upstream
+    from gateway.adapters.journal import Journal
+    from gateway.live import Live
+    from gateway.proxy.moments import Moments
+    from gateway.proxy.respond import Written
+    from gateway.telemetry.telemetry import Telemetry
+
+log = structlog.get_logger()
+
+
+class Gateway:
+    """Serves the public listener; called once for every request."""
+
+    def __init__(
+        self,
+        live: Live,
+        access: Access,
+        upstreams: Mapping[str, Upstream],
+        answers: Answers,
+        journal: Journal,
+        telemetry: Telemetry,
+        moments: Moments,
+    ) -> None:
+        """Take the collaborators; nothing is started."""
+        self._live = live
+        self._access = access
+        self._upstreams = upstreams
+        self._answers = answers
+        self._journal = journal
+        self._telemetry = telemetry
+        self._moments = moments
+        self._forwarder = Forwarder(journal, telemetry, moments)
+        self._removed = Removed.compile(live.current.removed_headers)
+        self.in_flight = 0
+
+    async def __call__(self, request: web.BaseRequest) -> Written:
+        """Serve *request*; whatever happens, it is answered or its connection is closed, and it is recorded."""
+        snapshot = self._live.current
+        record = RequestRecord(request.method, peer_address(request), self._moments.now(), snapshot)
+        self.in_flight += 1
+        try:
+            return await self._serve(request, record)
+        except ClientGone:
+            return CLOSES
+        except asyncio.CancelledError:
+            record.outcome = "client_gone" if record.outcome == "admitted" else record.outcome
+            raise
+        except Exception:
+            log.exception("bug", request_id=record.request_id)
+            return self._refuse(request, record, InternalError())
+        finally:
+            self.in_flight -= 1
+            record.finish(self._journal, self._telemetry, self._moments)
+
+    async def _serve(self, request: web.BaseRequest, record: RequestRecord) -> Written:
+        snapshot = record.snapshot
+        facts = read_facts(request, record.peer, snapshot)
+        if not isinstance(facts, RequestFacts):
+            return self._refuse(request, record, facts)
+        record.facts = facts
+        if snapshot.trusted_proxies and record.peer in snapshot.trusted_proxies:
+            record.request_id = request_id_from(request) or record.request_id
+        route = snapshot.routes.match(facts.method, facts.target)
+        if not isinstance(route, Route):
+            return self._refuse(request, record, _no_route(route))
+        record.route = route
+        verdict = await self._access.check(facts, route, snapshot)
+        record.key = verdict.key
+        decision = verdict.decision
+        if not isinstance(decision, Admit):
+            return self._refuse(request, record, decision)
+        odd = odd_request(request, route)
+        if odd is not None:
+            return self._refuse(request, record, odd, verdict)
+        return await self._carry_out(request, record, route, decision, verdict)
+
+    async def _carry_out(
+        self, request: web.BaseRequest, record: RequestRecord, route: Route, admit: Admit, verdict: Verdict
+    ) -> Written:
+        try:
+            if route.answer is not None:
+                return await self._answer(request, record, route, admit, verdict)
+            assert route.upstream is not None
+            upstream = self._upstreams[route.upstream]
+            return await self._forwarder.forward(
+                request, record, upstream, admit.principal, verdict.taken, self._removed
+            )
+        except BodyTooLargeFault:
+            return self._refuse(request, record, BodyTooLarge(route.body_max_bytes), verdict)
+        except BodyStalledFault:
+            return self._refuse(request, record, BodyTimedOut(), verdict)
+        except UpstreamFault as fault:
+            name = route.upstream or ""
+            self._telemetry.add(metrics.UPSTREAM_ERRORS, 1, name, fault.kind)
+            log.warning("upstream failed", upstream=name, kind=fault.kind, request_id=record.request_id)
+            timed_out = isinstance(fault, UpstreamTooSlow)
+            denial = UpstreamTimedOut(name) if timed_out else UpstreamFailed(name)
+            return self._refuse(request, record, denial, verdict)
+
+    async def _answer(
+        self, request: web.BaseRequest, record: RequestRecord, route: Route, admit: Admit, verdict: Verdict
+    ) -> Written:
+        """Answer a request that is for the gateway itself."""
+        assert route.answer is not None
+        assert record.facts is not None
+        idle_s = record.snapshot.request_limits.body_idle_s
+        body = b"".join([piece async for piece in read_body(request, record, route.body_max_bytes, idle_s)])
+        target = record.facts.target
+        asked = Asked(
+            snapshot=record.snapshot,
+            route=route,
+            method=record.method,
+            segments=target.segments,
+            query=target.query,
+            headers=request.headers,
+            body=body,
+            client_address=record.facts.client_address,
+            request_id=record.request_id,
+            principal=admit.principal,
+            now=record.now,
+        )
+        answer = await self._answers[route.answer](asked)
+        record.outcome = answer.outcome
+        return self._write(request, record, answer, verdict)
+
+    def _refuse(
+        self, request: web.BaseRequest, record: RequestRecord, denial: Denial, verdict: Verdict | None = None
+    ) -> Written:
+        refusal = refuse(denial)
+        record.outcome = refusal.code
+        self._telemetry.add(metrics.DENIALS, 1, refusal.code)
+        return self._write(request, record, error_answer(refusal, record.request_id, record.now), verdict)
+
+    def _write(
+        self, request: web.BaseRequest, record: RequestRecord, answer: Answer, verdict: Verdict | None
+    ) -> Written:
+        transport = request.transport
+        if transport is None:
+            raise ClientGone
+        unread = request.body_exists and not request.content.is_eof()
+        close = answer.close or not request.keep_alive or unread
+        limits = b""
+        if verdict is not None and verdict.taken is not None:
+            limits = rate_limit_lines(verdict.taken)
+        head_only = record.method == "HEAD"
+        data = own_answer(
+            answer,
+            record.request_id,
+            self._moments.date(record.now),
+            connection_line(request, close=close),
+            limits,
+            head=head_only,
+        )
+        record.status = answer.status
+        record.bytes_out = 0 if head_only else len(answer.body)
+        record.finish(self._journal, self._telemetry, self._moments)
+        self._journal.answer(transport, data)
+        if close:
+            self._journal.flush()
+        return CLOSES if close else GOES_ON
+
+
+def _no_route(found: PathUnknown | MethodUnknown | PathAmbiguous) -> Denial:
+    match found:
+        case PathUnknown():
+            return NotFound()
+        case MethodUnknown(allowed):
+            return MethodNotAllowed(allowed)
+        case PathAmbiguous():
+            return BadRequest("The path leads to different routes with and without its escapes")

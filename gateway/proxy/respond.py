@@ -1,0 +1,70 @@
+"""Responding: answers as the bytes that leave, and what aiohttp is told when we have written them ourselves.
+
+An answer is one write: its head and body as one bytes object, given to the journal so that the usage event goes first.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+from aiohttp.http import HttpVersion10
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp.abc import AbstractStreamWriter
+
+    from gateway.core.answers import Answer
+
+REASONS: Final[Mapping[int, bytes]] = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+class Written(web.StreamResponse):
+    """Stands for an answer whose bytes have been written or queued already: aiohttp has only to go on, or to close."""
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        """Say whether the connection goes on."""
+        super().__init__()
+        self._goes_on = keep_alive
+
+    @property
+    def keep_alive(self) -> bool | None:
+        """Tell aiohttp whether to wait for another request."""
+        return self._goes_on
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Write no head: it has been written."""
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Write no end: it has been written."""
+
+
+GOES_ON: Final = Written(keep_alive=True)
+CLOSES: Final = Written(keep_alive=False)
+
+
+def connection_line(request: web.BaseRequest, *, close: bool) -> bytes:
+    """Give the Connection field, where the version's default does not say it already (RFC 9112 section 9.3)."""
+    if close:
+        return b"Connection: close\r\n"
+    return b"Connection: keep-alive\r\n" if request.version == HttpVersion10 else b""
+
+
+def own_answer(answer: Answer, request_id: str, date: bytes, connection: bytes, extra: bytes, *, head: bool) -> bytes:
+    """Give the bytes of an answer of our own; *extra* are more head lines, *head* leaves out the body."""
+    fields = b"".join(f"{name}: {value}\r\n".encode("latin-1", "replace") for name, value in answer.headers)
+    length = b"" if answer.status == 204 else b"Content-Length: %d\r\n" % len(answer.body)
+    start = b"HTTP/1.1 %d %b\r\nDate: %b\r\nCache-Control: no-store\r\nX-Request-Id: %b\r\n%b%b%b%b\r\n" % (
+        answer.status,
+        REASONS.get(answer.status, b""),
+        date,
+        request_id.encode(),
+        length,
+        fields,
+        extra,
+        connection,
+    )
+    return start if head else start + answer.body

@@ -1,0 +1,108 @@
+"""The public listener: aiohttp's low-level server, with answers of ours where it would repeat what a client sent."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from gateway.core.answers import error_answer
+from gateway.core.decision import BadRequest, HeadTooLarge, InternalError
+from gateway.core.denials import refuse
+from gateway.proxy.read import peer_address
+from gateway.proxy.record import RequestRecord
+from gateway.proxy.respond import CLOSES, own_answer
+from gateway.telemetry import metrics
+
+if TYPE_CHECKING:
+    from gateway.adapters.journal import Journal
+    from gateway.live import Live
+    from gateway.proxy.handler import Gateway
+    from gateway.proxy.moments import Moments
+    from gateway.telemetry.telemetry import Telemetry
+
+WRITE_BUFFER_BYTES: Final = 256 * 1024
+PARSER_LINE_MAX: Final = 16 * 1024
+PARSER_FIELDS_MAX: Final = 128
+KEEPALIVE_S: Final = 75.0
+LINGERING_S: Final = 2.0
+
+
+class ClientConnection(RequestHandler):
+    """One client connection. What the parser refuses is answered in our words, without the client's bytes."""
+
+    __slots__ = ("_server",)
+
+    def __init__(self, server: PublicServer, **options: Any) -> None:
+        """Serve for *server*."""
+        super().__init__(server, **options)
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Bound what is buffered for a slow reader (asyncio calls this)."""
+        super().connection_made(transport)
+        if isinstance(transport, asyncio.Transport):
+            transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is not a request, or what went wrong outside our handler; nothing of *message* is repeated."""
+        return self._server.refuse_unparsed(request, status, exc)
+
+
+class PublicServer(web.Server):
+    """Makes a ClientConnection for every client."""
+
+    def __init__(
+        self, gateway: Gateway, live: Live, journal: Journal, telemetry: Telemetry, moments: Moments
+    ) -> None:
+        """Serve *gateway*; bodies are never inflated, and a client that goes away cancels its request."""
+        super().__init__(gateway, handler_cancellation=True)
+        self._live = live
+        self._journal = journal
+        self._telemetry = telemetry
+        self._moments = moments
+        self._options: dict[str, Any] = {
+            "access_log": None,
+            "auto_decompress": False,
+            "keepalive_timeout": KEEPALIVE_S,
+            "lingering_time": LINGERING_S,
+            "max_line_size": PARSER_LINE_MAX,
+            "max_field_size": PARSER_LINE_MAX,
+            "max_headers": PARSER_FIELDS_MAX,
+            "tcp_keepalive": True,
+        }
+
+    def __call__(self) -> RequestHandler:
+        """Make the protocol of a new connection (asyncio calls this)."""
+        return ClientConnection(self, loop=asyncio.get_running_loop(), **self._options)
+
+    def refuse_unparsed(self, request: web.BaseRequest, status: int, error: BaseException | None) -> web.StreamResponse:
+        """Answer bytes that are not a request, record them, and close."""
+        record = RequestRecord("-", peer_address(request), self._moments.now(), self._live.current)
+        if status >= 500:
+            refusal = refuse(InternalError())
+        elif isinstance(error, LineTooLong):
+            refusal = refuse(HeadTooLarge())
+        else:
+            refusal = refuse(BadRequest("The request is not valid HTTP/1.1"))
+        answer = error_answer(refusal, record.request_id, record.now)
+        record.outcome, record.status = refusal.code, refusal.status
+        record.bytes_out = len(answer.body)
+        self._telemetry.add(metrics.DENIALS, 1, refusal.code)
+        record.finish(self._journal, self._telemetry, self._moments)
+        transport = request.transport
+        if transport is not None:
+            date = self._moments.date(record.now)
+            data = own_answer(answer, record.request_id, date, b"Connection: close\r\n", b"", head=False)
+            self._journal.answer(transport, data)
+        self._journal.flush()
+        return CLOSES

@@ -1,0 +1,125 @@
+"""Every metric, declared once: name, kind, help, labels, and how the workers' numbers become one.
+
+Labels are bounded: routes, upstreams and outcomes come from the configuration and from code, methods from a fixed list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+LATENCY_BUCKETS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. *kind* is counter, gauge or histogram; *merge* says how gauges of workers become one."""
+
+    name: str
+    kind: str
+    help: str
+    labels: tuple[str, ...] = ()
+    merge: str = "sum"
+    buckets: tuple[float, ...] = ()
+
+
+def _counter(name: str, text: str, *labels: str) -> Metric:
+    return Metric(name, "counter", text, labels)
+
+
+def _gauge(name: str, text: str, *labels: str, merge: str = "sum") -> Metric:
+    return Metric(name, "gauge", text, labels, merge)
+
+
+def _histogram(name: str, text: str, *labels: str) -> Metric:
+    return Metric(name, "histogram", text, labels, buckets=LATENCY_BUCKETS)
+
+
+REQUESTS: Final = _counter(
+    "gateway_requests_total",
+    "Requests answered, by route, method, class of status and outcome (admitted, or the error's code).",
+    "route",
+    "method",
+    "status_class",
+    "outcome",
+)
+OVERHEAD: Final = _histogram(
+    "gateway_request_overhead_seconds", "Time of a proxied request that was not the upstream's.", "route"
+)
+UPSTREAM_SECONDS: Final = _histogram(
+    "gateway_upstream_seconds", "Time from sending a request to the head of the upstream's answer.", "upstream"
+)
+REQUEST_BYTES: Final = _counter("gateway_request_body_bytes_total", "Bytes of request bodies received.", "route")
+RESPONSE_BYTES: Final = _counter("gateway_response_body_bytes_total", "Bytes of answer bodies sent.", "route")
+DENIALS: Final = _counter("gateway_denials_total", "Requests refused, by the error's code.", "reason")
+LIMITER_CALLS: Final = _counter(
+    "gateway_limiter_calls_total",
+    "Limiter decisions: taken or throttled by Redis; when Redis failed: local, passed (open) or failed (closed).",
+    "result",
+)
+LIMITER_SECONDS: Final = _histogram("gateway_limiter_seconds", "Time of one call to the limiter in Redis.")
+LIMITER_UP: Final = _gauge("gateway_limiter_up", "1 while every worker reaches Redis.", merge="min")
+CACHE_LOOKUPS: Final = _counter(
+    "gateway_key_cache_lookups_total",
+    "Key look-ups: hit, miss (read), stale (served while Postgres is away), negative, unavailable.",
+    "result",
+)
+CACHE_ENTRIES: Final = _gauge("gateway_key_cache_entries", "Keys cached, summed over workers.")
+KEY_CHANGES: Final = _counter("gateway_key_changes_total", "Key changes that were heard of, summed over workers.")
+KEY_CHANGES_CONNECTED: Final = _gauge(
+    "gateway_key_changes_connected", "1 while every worker listens for key changes.", merge="min"
+)
+UPSTREAM_CONNECTIONS: Final = _gauge(
+    "gateway_upstream_connections", "Connections to an upstream, idle or busy.", "upstream", "state"
+)
+UPSTREAM_ERRORS: Final = _counter(
+    "gateway_upstream_errors_total",
+    "Requests that an upstream failed: connect, timeout, protocol, closed.",
+    "upstream",
+    "kind",
+)
+EVENTS: Final = _counter("gateway_usage_events_total", "Usage events written to the journal.")
+EVENTS_SHIPPED: Final = _counter("gateway_usage_events_shipped_total", "Usage events brought to the sink.")
+EVENTS_DROPPED: Final = _counter("gateway_usage_events_dropped_total", "Usage events lost: no space, or corrupt.")
+JOURNAL_BYTES: Final = _gauge("gateway_usage_journal_bytes", "Bytes of the journal not yet brought to the sink.")
+SHIP_FAILURES: Final = _counter("gateway_usage_ship_failures_total", "Attempts to reach the sink that failed.")
+POSTGRES_UP: Final = _gauge("gateway_postgres_up", "1 while every worker reaches Postgres.", merge="min")
+READY: Final = _gauge("gateway_ready", "1 while every worker is ready.", merge="min")
+CONNECTIONS: Final = _gauge("gateway_connections", "Client connections open.", "listener")
+IN_FLIGHT: Final = _gauge("gateway_requests_in_flight", "Requests being served.")
+RESTARTS: Final = _counter("gateway_worker_restarts_total", "Workers started again after they ended by themselves.")
+BUILD: Final = _gauge(
+    "gateway_build_info", "Always 1; the labels say what runs.", "version", "config_version", merge="max"
+)
+WORKERS: Final = _gauge("gateway_workers", "Workers running.")
+
+METRICS: Final = (
+    REQUESTS,
+    OVERHEAD,
+    UPSTREAM_SECONDS,
+    REQUEST_BYTES,
+    RESPONSE_BYTES,
+    DENIALS,
+    LIMITER_CALLS,
+    LIMITER_SECONDS,
+    LIMITER_UP,
+    CACHE_LOOKUPS,
+    CACHE_ENTRIES,
+    KEY_CHANGES,
+    KEY_CHANGES_CONNECTED,
+    UPSTREAM_CONNECTIONS,
+    UPSTREAM_ERRORS,
+    EVENTS,
+    EVENTS_SHIPPED,
+    EVENTS_DROPPED,
+    JOURNAL_BYTES,
+    SHIP_FAILURES,
+    POSTGRES_UP,
+    READY,
+    CONNECTIONS,
+    IN_FLIGHT,
+    RESTARTS,
+    BUILD,
+    WORKERS,
+)
