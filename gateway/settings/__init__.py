@@ -1,0 +1,1 @@
+"""Settings: `gateway.yaml` from text to a checked `Config`, and from there to the `Snapshot` that requests see."""

@@ -1,0 +1,126 @@
+"""Compiles a checked `Config` into the `Snapshot` that requests see."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+from gateway.core.bucket import Algorithm, Limit, LimitBy
+from gateway.core.network import AddressSet
+from gateway.core.routes import Pattern, Route, RouteTable
+from gateway.core.snapshot import KeyFormat, RequestLimits, Snapshot, Timeouts, UpstreamSettings, UpstreamTarget
+from gateway.settings.fields import split_target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.settings.schema import Config
+    from gateway.settings.traffic import RouteSettings, Upstream
+
+BUILT_IN_BODY_MAX_BYTES: Final = 65_536
+WINDOW_MS: Final = {"second": 1_000, "minute": 60_000, "hour": 3_600_000}
+
+_VERSION_CHARACTERS: Final = 12
+
+
+def _built_in(name: str, method: str, path: str, answer: str) -> Route:
+    return Route(
+        name=name,
+        pattern=Pattern.parse(path),
+        methods=frozenset({method}),
+        public=True,
+        answer=answer,
+        body_max_bytes=BUILT_IN_BODY_MAX_BYTES,
+    )
+
+
+BUILT_IN_ROUTES: Final = (
+    _built_in("auth.login", "POST", "/auth/login", "login"),
+    _built_in("keys.create", "POST", "/api-keys", "keys.create"),
+)
+"""Routes that every gateway has, in front of the configured ones; they check who asks themselves."""
+
+
+def with_head(methods: Iterable[str]) -> frozenset[str]:
+    """Add HEAD where there is GET (contract section 1)."""
+    wanted = frozenset(methods)
+    return wanted | {"HEAD"} if "GET" in wanted else wanted
+
+
+def compile_snapshot(config: Config) -> Snapshot:
+    """Compile *config*; total, because loading has refused what cannot be compiled."""
+    failed = config.limits.failed_authentications
+    return Snapshot(
+        version=version_of(config),
+        routes=RouteTable((*BUILT_IN_ROUTES, *(_route(route, config) for route in config.routes))),
+        scopes=dict(config.scopes),
+        upstreams={name: _upstream(name, upstream) for name, upstream in config.upstreams.items()},
+        trusted_proxies=AddressSet(config.trusted_proxies),
+        strip_prefixes=config.strip_prefixes,
+        key_format=KeyFormat(prefixes=config.keys.prefixes, legacy=config.keys.legacy),
+        request_limits=RequestLimits(
+            target_max_bytes=config.requests.target_max_bytes,
+            field_max_bytes=config.requests.field_max_bytes,
+            head_max_bytes=config.requests.head_max_bytes,
+            fields_max=config.requests.fields_max,
+            body_idle_s=config.requests.body_idle_s,
+        ),
+        algorithm=config.limits.algorithm,
+        on_limiter_error=config.limits.on_error,
+        failed_authentications=Limit(
+            name="failed",
+            capacity=failed.capacity,
+            window_ms=round(failed.capacity * 1000 / failed.refill_per_s),
+            algorithm=Algorithm.TOKEN_BUCKET,
+            by=LimitBy.ADDRESS,
+        ),
+        removed_headers=config.headers.removed,
+    )
+
+
+def version_of(config: Config) -> str:
+    """Give a short digest of what *config* says; secrets are left out, so that it can be shown."""
+    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:_VERSION_CHARACTERS]
+
+
+def _route(route: RouteSettings, config: Config) -> Route:
+    algorithm = route.algorithm or config.limits.algorithm
+    body_max_bytes = config.requests.body_max_bytes if route.body_max_bytes is None else route.body_max_bytes
+    return Route(
+        name=route.name,
+        pattern=Pattern.parse(route.path),
+        methods=with_head(route.methods),
+        scope=route.scope,
+        public=route.public,
+        upstream=route.upstream,
+        answer=route.answer,
+        limits=tuple(
+            Limit(
+                name=f"{route.name}:{number}",
+                capacity=limit.requests,
+                window_ms=WINDOW_MS[limit.per],
+                algorithm=algorithm,
+                by=LimitBy(limit.by),
+            )
+            for number, limit in enumerate(route.limits, start=1)
+        ),
+        algorithm=route.algorithm,
+        body_max_bytes=body_max_bytes,
+        emits={str(method): event for method, event in route.emits.items()},
+    )
+
+
+def _upstream(name: str, upstream: Upstream) -> UpstreamSettings:
+    targets = (split_target(url) for url in upstream.targets)
+    return UpstreamSettings(
+        name=name,
+        targets=tuple(UpstreamTarget(host=host, port=port, authority=authority) for host, port, authority in targets),
+        timeouts=Timeouts(
+            connect_s=upstream.timeouts.connect_s,
+            first_byte_s=upstream.timeouts.first_byte_s,
+            idle_s=upstream.timeouts.idle_s,
+            total_s=upstream.timeouts.total_s,
+        ),
+        preserve_host=upstream.preserve_host,
+        idle_connections_max=upstream.idle_connections_max,
+    )

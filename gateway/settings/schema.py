@@ -1,0 +1,253 @@
+"""The shape of `gateway.yaml`: every setting with its type, bounds, default and meaning.
+
+The text below a setting is its documentation; the JSON Schema for editors and the messages of `gateway check` use it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from gateway.core.bucket import Algorithm
+from gateway.settings.fields import (
+    BindAddress,
+    HeaderName,
+    KeyPrefix,
+    Network,
+    Number,
+    PathPrefix,
+    ScopeName,
+    Section,
+    Switch,
+    UpstreamName,
+    Whole,
+)
+from gateway.settings.stores import Postgres, Redis, Secrets, Usage
+from gateway.settings.traffic import BODY_MAX_BYTES, RouteSettings, Upstream
+
+REMOVED_HEADERS = (
+    "X-Consumer-*",
+    "X-Credential-*",
+    "X-Authenticated-*",
+    "X-Anonymous-Consumer",
+    "X-Api-Key*",
+    "X-Forwarded-*",
+    "Forwarded",
+    "X-Remote-User",
+    "X-Real-User",
+    "X-User-Id",
+    "X-Account-Id",
+    "X-Real-IP",
+    "True-Client-IP",
+    "CF-Connecting-IP",
+    "X-Client-IP",
+)
+"""By what gateways and identity proxies say who somebody is (contract section 6)."""
+
+
+class Listener(Section):
+    """An address and a port to listen on."""
+
+    address: BindAddress = "127.0.0.1"
+    """The address of this machine to listen on; 0.0.0.0 is all of them, "::" all with IPv6."""
+    port: Whole = Field(ge=1, le=65535)
+    """The TCP port to listen on."""
+
+
+class Listen(Section):
+    """Where the gateway listens."""
+
+    public: Listener = Listener(address="0.0.0.0", port=8080)  # noqa: S104 - clients come from everywhere
+    """Where clients come: proxied requests, login and key management. By default 0.0.0.0:8080."""
+    internal: Listener = Listener(port=9090)
+    """Where operators come: metrics, health, decisions for sidecars. Not for clients. By default 127.0.0.1:9090."""
+
+    @model_validator(mode="after")
+    def _two_places(self) -> Self:
+        if self.public == self.internal:
+            message = "listen.public and listen.internal are the same; expected two addresses or two ports"
+            raise ValueError(message)
+        return self
+
+
+class Keys(Section):
+    """API keys: how they look, and how long what is known of them may be used."""
+
+    prefixes: Annotated[tuple[KeyPrefix, ...], Field(min_length=1)] = ("bk_live_", "bk_test_")
+    """What keys begin with; the first is the one for new keys."""
+    legacy: Switch = False
+    """Whether keys that were not issued here, without our checksum, work and can be imported."""
+    cache_ttl_s: Number = Field(default=25.0, gt=0, le=3600)
+    """Seconds until a known key is read from Postgres again. Changes are announced and usually known much sooner."""
+    max_stale_s: Number = Field(default=900.0, ge=0, le=86400)
+    """Seconds that a known key goes on working while Postgres is away."""
+    absent_ttl_s: Number = Field(default=5.0, gt=0, le=5)
+    """Seconds that an unknown key is remembered as unknown, at most 5."""
+    cache_entries_max: Whole = Field(default=100_000, ge=100, le=10_000_000)
+    """Keys that each worker remembers, about 1 KiB each."""
+
+
+class FailedAuthentications(Section):
+    """How many malformed or unknown keys a client address may send before it gets 429."""
+
+    capacity: Whole = Field(default=2000, ge=1, le=1_000_000)
+    """Failures that a rested address may make at once."""
+    refill_per_s: Whole = Field(default=20, ge=1, le=1_000_000)
+    """Failures that are forgiven every second."""
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> Self:
+        if self.capacity * 10 < self.refill_per_s:
+            message = (
+                f"limits.failed_authentications refills {self.refill_per_s} a second into a capacity of {self.capacity}"
+                f"; expected a capacity of at least a tenth of refill_per_s"
+            )
+            raise ValueError(message)
+        return self
+
+
+class Limits(Section):
+    """Rate limits in general; the limit of a key stands in its record, further ones at the routes."""
+
+    algorithm: Algorithm = Algorithm.TOKEN_BUCKET
+    """token_bucket refills all the time, so a rested key may make up to twice its limit in its first hour;
+    sliding_window never admits more than the limit in any hour."""
+    on_error: Literal["local", "open", "closed"] = "local"
+    """While Redis is away: local limits each worker by itself, open does not limit, closed refuses with 503."""
+    failed_authentications: FailedAuthentications = FailedAuthentications()
+    """The limit per client address on malformed and unknown keys."""
+
+
+class Requests(Section):
+    """Bounds on a request; what is larger is refused before anything is forwarded."""
+
+    target_max_bytes: Whole = Field(default=8192, ge=256, le=65536)
+    """Bytes that path and query may have together; more is 414."""
+    field_max_bytes: Whole = Field(default=8192, ge=256, le=65536)
+    """Bytes that one header field may have; more is 431."""
+    head_max_bytes: Whole = Field(default=32768, ge=1024, le=1_048_576)
+    """Bytes that the whole head of a request may have; more is 431."""
+    fields_max: Whole = Field(default=100, ge=10, le=1000)
+    """Header fields that a request may have; more is 431."""
+    body_max_bytes: Whole = Field(default=10_485_760, ge=0, le=BODY_MAX_BYTES)
+    """Bytes that a body may have where the route says nothing else; more is 413. By default 10 MiB."""
+    body_idle_s: Number = Field(default=30.0, gt=0, le=3600)
+    """Seconds without a byte while a body is on its way; after that 408."""
+
+
+class PasswordHash(Section):
+    """The cost of argon2id; by default that of RFC 9106 for memory-constrained systems."""
+
+    time_cost: Whole = Field(default=3, ge=1, le=100)
+    """Passes over the memory."""
+    memory_kib: Whole = Field(default=65_536, ge=8, le=4_194_304)
+    """Memory of one login, in KiB. By default 64 MiB."""
+    parallelism: Whole = Field(default=4, ge=1, le=64)
+    """Threads of one login."""
+
+
+class Auth(Section):
+    """The built-in login of those who manage keys."""
+
+    token_lifetime_s: Whole = Field(default=3600, ge=60, le=86_400)
+    """Seconds that a login lasts."""
+    issuer: str = Field(default="gateway", min_length=1, max_length=200)
+    """What login tokens name as their issuer (`iss`)."""
+    audience: str = Field(default="gateway", min_length=1, max_length=200)
+    """What login tokens name as their audience (`aud`)."""
+    password_hash: PasswordHash = PasswordHash()
+    """What it costs to check a password."""
+
+
+class Webhooks(Section):
+    """Calls to the webhooks of keys."""
+
+    allow_private: Switch = False
+    """Whether webhooks may be plain http and at private addresses. For development only."""
+
+
+class Drain(Section):
+    """The end of a worker."""
+
+    grace_s: Number = Field(default=0.0, ge=0, le=600)
+    """Seconds between /readyz turning false and the listeners closing, for load balancers to notice."""
+    timeout_s: Number = Field(default=10.0, ge=0, le=600)
+    """Seconds that requests in flight may take to finish; after that their connections are cut."""
+
+
+class Workers(Section):
+    """The processes that serve."""
+
+    count: Whole = Field(default=1, ge=1, le=256)
+    """How many there are; one for each core that the gateway may use."""
+
+
+class Log(Section):
+    """The log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important messages that are written."""
+    format: Literal["json", "console"] = "json"
+    """json for machines, one object a line; console for people."""
+
+
+class Headers(Section):
+    """Header fields of requests."""
+
+    removed: tuple[HeaderName, ...] = REMOVED_HEADERS
+    """Fields that clients may not send to upstreams, besides those that are never passed on; a last * stands for any
+    ending. By default all by which gateways and identity proxies say who somebody is."""
+
+
+class Config(Section):
+    """Everything that `gateway.yaml` says."""
+
+    version: Literal[1]
+    """The version of this format, 1."""
+    state_directory: Path = Path(".gateway")
+    """The directory for what a worker keeps on disk. It must survive restarts. By default .gateway."""
+    listen: Listen = Listen()
+    """Where the gateway listens. A change needs a restart."""
+    postgres: Postgres
+    """The database with accounts, keys and usage. A change needs a restart."""
+    redis: Redis = Redis()
+    """The store of the rate limits. A change needs a restart."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Addresses and CIDRs of proxies whose X-Forwarded-For and Forwarded are believed. By default nobody's."""
+    strip_prefixes: tuple[PathPrefix, ...] = ("/v1",)
+    """Prefixes that a path may have; the first that fits is taken off before routing and forwarding."""
+    keys: Keys = Keys()
+    """API keys: how they look, and how long what is known of them may be used."""
+    limits: Limits = Limits()
+    """Rate limits in general."""
+    requests: Requests = Requests()
+    """Bounds on a request."""
+    usage: Usage = Usage()
+    """Usage events: one for each request."""
+    secrets: Secrets
+    """What protects secrets at rest. A change needs a restart."""
+    auth: Auth = Auth()
+    """The login of those who manage keys."""
+    webhooks: Webhooks = Webhooks()
+    """Calls to the webhooks of keys."""
+    drain: Drain = Drain()
+    """The end of a worker."""
+    workers: Workers = Workers()
+    """The processes that serve. A change needs a restart."""
+    log: Log = Log()
+    """The log. A change needs a restart."""
+    headers: Headers = Headers()
+    """Header fields of requests."""
+    scopes: dict[ScopeName, str]
+    """What keys can be allowed to do: the name of each scope, and a sentence about it for people."""
+    upstreams: dict[UpstreamName, Upstream]
+    """The services behind the gateway, by name."""
+    routes: tuple[RouteSettings, ...]
+    """Which requests are served; the first route that fits is taken, and what none fits is 404."""
+
+    @property
+    def journal_directory(self) -> Path:
+        """Where the usage journal is."""
+        return self.usage.journal.directory or self.state_directory / "journal"

@@ -1,0 +1,75 @@
+"""What the gateway keeps and where: Postgres, Redis, usage events and the key that protects secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from gateway.settings.fields import Number, PostgresDsn, RedisUrl, SecretKey, Section, Switch, Whole
+
+
+class Postgres(Section):
+    """The database with accounts, keys and usage."""
+
+    dsn: PostgresDsn
+    """The connection string, postgresql://user:password@host:5432/database. It is never shown."""
+    pool_min: Whole = Field(default=1, ge=0, le=1000)
+    """Connections that each worker keeps open."""
+    pool_max: Whole = Field(default=10, ge=1, le=1000)
+    """Connections that each worker opens at most."""
+    connect_timeout_s: Number = Field(default=1.0, gt=0, le=60)
+    """Seconds to connect; after that Postgres counts as away."""
+    query_timeout_s: Number = Field(default=1.0, gt=0, le=60)
+    """Seconds that a request waits for a query, connecting included. After that an unknown key gets 503."""
+    migrate: Switch = False
+    """Whether `gateway run` applies missing migrations itself. By default it refuses an older schema."""
+
+    @model_validator(mode="after")
+    def _pool_bounds(self) -> Self:
+        if self.pool_min > self.pool_max:
+            message = f"postgres.pool_min is {self.pool_min}; expected at most postgres.pool_max, {self.pool_max}"
+            raise ValueError(message)
+        return self
+
+
+class Redis(Section):
+    """The store of the rate limits, shared by all instances."""
+
+    url: RedisUrl = Field(default="redis://127.0.0.1:6379/0", validate_default=True)
+    """Where it is, redis://user:password@host:6379/0. It is never shown. By default this machine's."""
+    timeout_ms: Whole = Field(default=50, ge=1, le=10_000)
+    """Milliseconds that a request waits for its limits; after that limits.on_error holds."""
+
+
+class Journal(Section):
+    """The files that usage events are written to before they go to Postgres."""
+
+    directory: Path | None = None
+    """The directory of the files, on a local disk. By default `journal` in the state_directory."""
+    fsync: Literal["never", "interval", "always"] = "interval"
+    """When the disk is asked to keep what was written; a crash of the gateway alone loses nothing with any of them.
+    A power cut loses what the system had not written yet, one interval, or nothing."""
+    fsync_interval_ms: Whole = Field(default=500, ge=10, le=60_000)
+    """Milliseconds between two requests to the disk, with fsync: interval."""
+    segment_max_bytes: Whole = Field(default=67_108_864, ge=65_536, le=1 << 30)
+    """Bytes after which a new file is begun. By default 64 MiB."""
+
+
+class Usage(Section):
+    """Usage events: one for each request, kept in Postgres."""
+
+    journal: Journal = Journal()
+    """The files that events are written to first."""
+    ship_interval_ms: Whole = Field(default=500, ge=10, le=60_000)
+    """Milliseconds between two deliveries of events to Postgres."""
+    retention_days: Whole = Field(default=90, ge=1, le=3650)
+    """Days that events are kept in Postgres; statistics reach back as far."""
+
+
+class Secrets(Section):
+    """What protects secrets at rest."""
+
+    key: SecretKey
+    """base64 of 32 random bytes, the key that webhook and signing secrets are encrypted with. It is never shown."""

@@ -1,0 +1,89 @@
+"""Where requests go: scopes, upstreams and routes in `gateway.yaml`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gateway.core.bucket import Algorithm
+from gateway.settings.fields import (
+    EventName,
+    Number,
+    PathPattern,
+    RouteName,
+    ScopeName,
+    Section,
+    Switch,
+    TargetUrl,
+    UpstreamName,
+    Whole,
+)
+
+Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+BODY_MAX_BYTES = 1 << 40
+
+
+class UpstreamTimeouts(Section):
+    """How long an upstream may take."""
+
+    connect_s: Number = Field(default=1.0, gt=0, le=60)
+    """Seconds to connect to a target. After that the client gets 502."""
+    first_byte_s: Number = Field(default=10.0, gt=0, le=3600)
+    """Seconds from the end of the request to the first byte of the answer. After that the client gets 504."""
+    idle_s: Number = Field(default=30.0, gt=0, le=3600)
+    """Seconds without a byte while an answer is on its way. After that the answer is cut off."""
+    total_s: Number = Field(default=60.0, gt=0, le=86400)
+    """Seconds for the whole exchange, from the first byte to the upstream to the last one from it."""
+
+
+class Upstream(Section):
+    """A service behind the gateway."""
+
+    targets: Annotated[tuple[TargetUrl, ...], Field(min_length=1)]
+    """The addresses of the service, each as http://host:port, port 80 by default. Requests are spread over them."""
+    timeouts: UpstreamTimeouts = UpstreamTimeouts()
+    """How long the service may take, in seconds."""
+    preserve_host: Switch = False
+    """Whether the service sees the client's Host field. By default it sees the target's host and port."""
+    idle_connections_max: Whole = Field(default=128, ge=0, le=10_000)
+    """How many unused connections to each target a worker keeps open for the next requests."""
+
+
+class RouteLimit(Section):
+    """A limit that a route has in addition to the hourly limit of the key."""
+
+    requests: Whole = Field(ge=1, le=1_000_000_000)
+    """How many requests are allowed in the period given by `per`."""
+    per: Literal["second", "minute", "hour"]
+    """The period: second, minute or hour."""
+    by: Literal["key", "address"] = "key"
+    """Whose requests are counted together: those of one key, or, on public routes, those of one client address."""
+
+
+class RouteSettings(Section):
+    """One kind of request: its methods and paths, what they need, and where they go."""
+
+    name: RouteName
+    """The name of the route in metrics, usage events and messages; no two routes share one."""
+    methods: Annotated[tuple[Method, ...], Field(min_length=1)]
+    """The methods that the route takes. GET includes HEAD."""
+    path: PathPattern
+    """The paths that the route takes: {name} is one segment, {name:token} one of 1-100 letters, digits, - and _, and a
+    last /** is the path itself and everything below it. Without any of the strip_prefixes."""
+    scope: ScopeName | None = None
+    """The scope that a key needs, one of those under `scopes`. Exactly one of scope and public is given."""
+    public: Switch = False
+    """Whether requests need no key. Limit such routes by address."""
+    upstream: UpstreamName | None = None
+    """The upstream that requests go to, one of those under `upstreams`. Exactly one of upstream and answer is given."""
+    answer: Literal["webhooks.test"] | None = None
+    """The answer of the gateway's own that requests get: webhooks.test sends a test event to the key's webhook."""
+    limits: tuple[RouteLimit, ...] = ()
+    """Limits in addition to the hourly limit of the key. A request must pass all; a refused one uses up none."""
+    algorithm: Algorithm | None = None
+    """The algorithm of all limits on this route, also the key's hourly one. By default that of limits.algorithm."""
+    body_max_bytes: Whole | None = Field(default=None, ge=0, le=BODY_MAX_BYTES)
+    """Bytes that the body of a request may have; more is 413. By default requests.body_max_bytes."""
+    emits: dict[Method, EventName] = Field(default_factory=dict)
+    """Webhook events that successful requests announce, by method, e.g. {POST: budget.created}."""
