@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.demos import demo
 from tests.servers import (
     own_postgres,
     postgres_dsn,
@@ -13,6 +14,7 @@ from tests.servers import (
 )
 
 __all__ = [
+    "demo",
     "own_postgres",
     "postgres_dsn",
     "postgres_server",

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -22,7 +23,6 @@ from gateway.embedded.valkey import EmbeddedValkey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterator
-    from pathlib import Path
 
 _TEMPLATE = "migrated"
 _TIMEOUT_S = 10.0
@@ -49,6 +49,15 @@ async def execute(dsn: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close(timeout=_TIMEOUT_S)
+
+
+def gone(pid: int) -> bool:
+    """Say whether the process *pid* has ended; one that only waits to be collected has. Linux only."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return stat.rpartition(")")[2].split()[0] == "Z"
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.status import Status
 
     from gateway.embedded.demo import Audience
@@ -38,7 +41,8 @@ def demo(port: int, admin_port: int, data: Path, ready_file: Path | None, config
 
     options = Options(data, config, port, admin_port, ready_file, os.environ)
     try:
-        asyncio.run(serve(options, _terminal() if sys.stdout.isatty() else _Plain()))
+        with _audience() as audience:
+            asyncio.run(serve(options, audience))
     except EmbeddedError as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
@@ -81,10 +85,18 @@ class _Terminal(_Plain):
         super().ready(running)
 
 
-def _terminal() -> Audience:
+@contextlib.contextmanager
+def _audience() -> Iterator[Audience]:
+    if not sys.stdout.isatty():
+        yield _Plain()
+        return
     from rich.console import Console  # noqa: PLC0415 - costs 60 ms that a pipe need not pay
 
-    return _Terminal(Console().status(""))
+    status = Console().status("")
+    try:
+        yield _Terminal(status)
+    finally:
+        status.stop()  # Shows the cursor again.
 
 
 def _what_to_do_next(running: Running) -> str:

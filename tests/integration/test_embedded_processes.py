@@ -13,6 +13,8 @@ import pytest
 
 from gateway.embedded.polling import until
 from gateway.embedded.processes import Command, spawn
+from tests.demos import wait_until
+from tests.servers import gone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,26 +31,13 @@ time.sleep(60)
 """
 
 
-def gone(pid: int) -> bool:
-    """Say whether the process *pid* has ended; one that only waits to be collected has."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
-            return stat.read().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
-async def test_child_dies_when_its_parent_is_killed(tmp_path: Path) -> None:
+def test_child_dies_when_its_parent_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", _STARTER, tmp_path / "log"], stdout=subprocess.PIPE) as starter:
         assert starter.stdout
         pid = int(starter.stdout.readline())
         assert not gone(pid)
         starter.kill()
-
-    async def child_gone() -> bool:
-        return gone(pid)
-
-    assert await until(child_gone, 5)
+    assert wait_until(lambda: gone(pid), 5)
 
 
 async def test_child_leads_a_session_of_its_own(tmp_path: Path) -> None:

