@@ -46,9 +46,8 @@ def demo(port: int, admin_port: int, data: Path, ready_file: Path | None, config
     except EmbeddedError as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
-        message = (
-            f"{error.strerror or error}: {error.filename or data}; free it up, or choose another place with --data"
-        )
+        place = error.filename or data
+        message = f"{error.strerror or error}: {place}; make room there, or choose another directory with --data"
         raise click.ClickException(message) from None
 
 

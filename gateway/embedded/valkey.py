@@ -106,4 +106,8 @@ def _installed() -> Path:
         raise EmbeddedError(message)
     system, machine = platform.system(), platform.machine()
     name = f"{system.lower()}-{_MACHINES.get((system, machine), machine)}"
-    return Path(spec.submodule_search_locations[0]) / "_binaries" / name / "valkey-server"
+    program = Path(spec.submodule_search_locations[0]) / "_binaries" / name / "valkey-server"
+    if not program.exists():
+        message = f"there is no embedded Valkey for {name}: install one, and start `gateway run` with REDIS_URL"
+        raise EmbeddedError(message)
+    return program
