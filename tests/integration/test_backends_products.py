@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.backends import Asker, backend, error_of
+from tests.servers import execute
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,8 +44,10 @@ async def test_filters_narrow_the_page(products: Asker, query: str, codes: set[s
 
 
 @pytest.mark.parametrize("query", ["isActive=maybe", "type=thing", "search=%00", "category=a%00b"])
-async def test_filter_that_cannot_match_anything_is_refused(products: Asker, query: str) -> None:
-    assert error_of(await products.get(f"{PATH}?{query}")) == (422, "validation_error")
+async def test_filter_that_cannot_match_anything_is_refused_by_name(products: Asker, query: str) -> None:
+    answer = await products.get(f"{PATH}?{query}")
+    assert error_of(answer) == (422, "validation_error")
+    assert answer.body["errors"][0]["field"] == query.partition("=")[0]
 
 
 async def test_product_lives_from_create_to_delete(products: Asker) -> None:
@@ -82,6 +85,14 @@ async def test_product_with_variants_that_conflicts_leaves_nothing_behind(produc
     body = {"productCode": "LAP-001", "price": 1, "variants": [{"name": "A", "price": 1}]}
     assert error_of(await products.post(f"{PATH}/with-variants", body)) == (409, "conflict")
     assert (await products.get(f"{PATH}?limit=1")).data["meta"]["totalItems"] == 12
+
+
+async def test_product_whose_variants_cannot_be_stored_is_not_stored_either(products: Asker, postgres_dsn: str) -> None:
+    assert (await products.get(PATH)).status == 200
+    await execute(postgres_dsn, "ALTER TABLE demo_products.variants ADD CHECK ((document ->> 'sku')::int > 0)")
+    body = {"productCode": "S-1", "price": 1, "variants": [{"name": "A", "price": 1, "sku": "not a number"}]}
+    assert (await products.post(f"{PATH}/with-variants", body)).status == 422
+    assert (await products.get(f"{PATH}?search=S-1")).data["data"] == []
 
 
 async def test_active_variants_are_a_page_of_their_own(products: Asker) -> None:

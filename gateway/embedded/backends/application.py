@@ -9,9 +9,8 @@ import asyncpg
 import structlog
 from aiohttp import web
 
-from gateway.embedded.backends import approvals, approvers, budgets, customers, products, public, variants
+from gateway.embedded.backends import approvals, approvers, bodies, budgets, customers, products, public, variants
 from gateway.embedded.backends.answers import answer, error_answer
-from gateway.embedded.backends.bodies import BODY_MAX_BYTES
 from gateway.embedded.backends.database import Database, DatabaseAwayError
 
 if TYPE_CHECKING:
@@ -49,9 +48,10 @@ BACKENDS: Mapping[str, Backend] = {
 }
 
 
-def application(name: str, dsn: str) -> web.Application:
+def application(name: str, dsn: str, body_timeout_s: float = 30.0) -> web.Application:
     """The backend called *name* on the database at *dsn*, which need not answer yet.
 
+    A request's body that is not there within *body_timeout_s* is given up with 408.
     Serve it with `auto_decompress=False`: a compressed body is refused, not inflated.
     """
     backend = BACKENDS[name]
@@ -62,7 +62,8 @@ def application(name: str, dsn: str) -> web.Application:
         yield
         await database.close()
 
-    app = web.Application(middlewares=[_log_changes, _answer_errors], client_max_size=BODY_MAX_BYTES)
+    app = web.Application(middlewares=[_log_changes, _answer_errors], client_max_size=bodies.BODY_MAX_BYTES)
+    app[bodies.TIMEOUT_S] = body_timeout_s
     app.cleanup_ctx.append(lifetime)
     app.on_response_prepare.append(_hide_software)
     app.add_routes([web.get("/healthz", _healthz)])
@@ -113,7 +114,7 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
 def _sentence(request: web.Request, error: web.HTTPError) -> str:
     match error:
         case web.HTTPRequestEntityTooLarge():
-            return f"The body is larger than {BODY_MAX_BYTES} bytes"
+            return f"The body is larger than {bodies.BODY_MAX_BYTES} bytes"
         case web.HTTPMethodNotAllowed():
             return f"{request.method} is not possible here"
         case web.HTTPNotFound():

@@ -15,7 +15,7 @@ from gateway.embedded.backends.answers import invalid, refusal
 from gateway.embedded.backends.parameters import LARGEST_IDENTIFIER
 
 BODY_MAX_BYTES = 2**20
-_READ_TIMEOUT_S = 30.0
+TIMEOUT_S = web.AppKey("body_timeout_s", float)
 
 Identifier = Annotated[int, pydantic.Field(ge=1, le=LARGEST_IDENTIFIER)]
 Name = Annotated[str, pydantic.Field(min_length=1)]
@@ -71,12 +71,10 @@ async def _read_bytes(request: web.Request) -> bytes:
     if encoding.lower() != "identity":
         raise refusal(web.HTTPUnsupportedMediaType, "Send the body without Content-Encoding")
     try:
-        async with asyncio.timeout(_READ_TIMEOUT_S):
+        async with asyncio.timeout(request.app[TIMEOUT_S]):
             return await request.read()
     except TimeoutError:
         raise refusal(web.HTTPRequestTimeout, "The body did not arrive in time") from None
-    except web.RequestPayloadError:
-        raise refusal(web.HTTPBadRequest, "The body is not framed as its headers say") from None
 
 
 def _storable(value: object) -> bool:
