@@ -48,6 +48,8 @@ class Database:
         self._schema = schema
         self._statements = statements
         self._seeds = seeds
+        # Waiting for the pool itself is not fair: a newcomer may overtake, and some requests would starve.
+        self._turns = asyncio.Semaphore(_POOL_MAX)
         self._opening: asyncio.Task[asyncpg.Pool[asyncpg.Record]] | None = None
 
     @contextlib.asynccontextmanager
@@ -57,7 +59,7 @@ class Database:
             async with asyncio.timeout(_ANSWER_TIMEOUT_S):
                 # Shielded: one impatient request must not end the opening that all are waiting for.
                 pool = await asyncio.shield(self.open())
-                async with pool.acquire(timeout=_LEND_TIMEOUT_S) as connection:
+                async with self._turns, pool.acquire(timeout=_LEND_TIMEOUT_S) as connection:
                     yield connection
         except _AWAY as error:
             raise DatabaseAwayError from error
