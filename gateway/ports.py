@@ -1,0 +1,66 @@
+"""Ports: protocols for what really has several implementations, and the faults that they may raise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.core.bucket import Charges, Taken
+    from gateway.core.keys import KeyRecord
+
+
+class Fault(Exception):
+    """Something outside the process failed. *code* is stable; the message says what to do next, without secrets."""
+
+    code = "fault"
+
+
+class KeySourceDown(Fault):
+    """The store of keys does not answer."""
+
+    code = "key_source_down"
+
+
+class LimiterDown(Fault):
+    """The limiter does not answer."""
+
+    code = "limiter_down"
+
+
+class SinkDown(Fault):
+    """The sink of usage events does not answer."""
+
+    code = "sink_down"
+
+
+class KeySource(Protocol):
+    """Where key records come from."""
+
+    async def find(self, digest: bytes) -> KeyRecord | None:
+        """Give the record of the key with this SHA-256, whatever its state; raises KeySourceDown."""
+        ...
+
+
+class Limiter(Protocol):
+    """Takes charges from token buckets."""
+
+    async def take(self, charges: Charges) -> Taken:
+        """Take all of *charges* or none; raises LimiterDown."""
+        ...
+
+
+class UsageSink(Protocol):
+    """Where usage events go, exactly once: events and the position of their journal are kept together."""
+
+    async def position(self, journal: str) -> int:
+        """Give the byte up to which *journal* has been written; raises SinkDown."""
+        ...
+
+    async def write(self, journal: str, start: int, end: int, events: Sequence[Mapping[str, Any]]) -> int:
+        """Write the events between bytes *start* and *end*, and give the position after.
+
+        When the stored position is not *start* nothing is written, and the stored position is given. Raises SinkDown.
+        """
+        ...
