@@ -7,7 +7,6 @@ A test gets a fresh, migrated database and an empty Valkey. A test that wants to
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import shutil
 from pathlib import Path
@@ -17,6 +16,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
+from gateway.adapters.postgres.migrate import migrate
 from gateway.embedded import placement
 from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.embedded.valkey import EmbeddedValkey
@@ -33,13 +33,6 @@ def _wait_for(work: Coroutine[Any, Any, None]) -> None:
     # A loop of its own, which leaves the policy's current loop to pytest-asyncio.
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         runner.run(work)
-
-
-async def migrate(dsn: str) -> None:
-    with contextlib.suppress(ModuleNotFoundError):
-        from gateway.adapters.postgres.migrate import migrate as real
-
-        await real(dsn)
 
 
 async def execute(dsn: str, statement: str) -> None:

@@ -38,12 +38,13 @@ def demo(port: int, admin_port: int, data: Path, ready_file: Path | None, config
     # Imported here, so that production never loads the embedded parts.
     from gateway.embedded.demo import Options, serve  # noqa: PLC0415 - see above
     from gateway.embedded.errors import EmbeddedError  # noqa: PLC0415 - see above
+    from gateway.ports import Fault  # noqa: PLC0415 - see above
 
     options = Options(data, config, port, admin_port, ready_file, os.environ)
     try:
         with _audience() as audience:
             asyncio.run(serve(options, audience))
-    except EmbeddedError as error:
+    except (EmbeddedError, Fault) as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         place = error.filename or data

@@ -16,7 +16,7 @@ from gateway.embedded.errors import EmbeddedError
 from gateway.embedded.listening import LOOPBACK, is_free
 from gateway.embedded.parts import Parts
 from gateway.embedded.polling import until
-from gateway.embedded.ready import Running, announce, workers_in
+from gateway.embedded.ready import Running, announce
 from gateway.embedded.seed import seeded
 from gateway.embedded.state import State, locked
 
@@ -61,9 +61,8 @@ class Audience(Protocol):
 async def serve(options: Options, audience: Audience) -> None:
     """Run the demo until SIGINT, SIGTERM or SIGHUP; nothing of it is left on return, however it ends.
 
-    Raises:
-        EmbeddedError: it could not start, or the gateway ended by itself.
-        OSError: the state directory cannot be used.
+    Raises EmbeddedError when it could not start or the gateway ended by itself, MigrationError when the database could
+    not be brought up to date, and OSError when the state directory cannot be used.
     """
     asked_to_stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -91,28 +90,23 @@ class _Demo:
         self._state = state
         self._audience = audience
         self._parts = Parts(state, options.environ)
-        self._workers_file = state.path / "workers.json"
 
     async def work(self) -> None:
-        self._forget_the_run_before()
+        self._forget_ready_file()  # Of a run that was killed.
         await self._require_port(self._options.port, "--port")
         await self._require_port(self._options.admin_port, "--admin-port")
         self._audience.progress("starting Postgres and Valkey")
         await _both(self._parts.postgres.start(), self._parts.valkey.start())
         self._audience.progress("starting the gateway and three backends")
         seed, _ = await _both(self._start_gateway(), self._parts.start_backends())
-        workers = workers_in(self._workers_file)
-        self._audience.ready(self._announce(seed, workers))
-        await self._watch(seed, workers)
+        running = self._announce(seed)
+        self._audience.ready(running)
+        await self._watch(running)
 
     async def stop(self) -> None:
         self._forget_ready_file()
         self._audience.progress("stopping")
         await self._parts.stop()
-
-    def _forget_the_run_before(self) -> None:
-        self._workers_file.unlink(missing_ok=True)
-        self._forget_ready_file()
 
     def _forget_ready_file(self) -> None:
         if self._options.ready_file:
@@ -135,7 +129,7 @@ class _Demo:
         seed, _ = await _both(seeded(dsn, self._state.path / "demo.json"), starting)
         return seed
 
-    def _announce(self, seed: Seed, workers: list[int]) -> Running:
+    def _announce(self, seed: Seed) -> Running:
         parts = self._parts
         running = Running(
             url=f"http://{LOOPBACK}:{self._options.port}",
@@ -144,14 +138,14 @@ class _Demo:
             postgres=parts.postgres.dsn,
             redis=parts.valkey.url,
             backends=parts.backend_urls,
-            pids=parts.pids(workers),
+            pids=parts.pids(),
             logs=self._state.log("gateway").parent,
         )
         if self._options.ready_file:
             announce(running, self._options.ready_file)
         return running
 
-    async def _watch(self, seed: Seed, workers: list[int]) -> None:
+    async def _watch(self, running: Running) -> None:
         """Report what ends, and keep the ready file true, until the gateway itself ends."""
         reported: set[str] = set()
         while self._parts.gateway.alive:
@@ -162,9 +156,8 @@ class _Demo:
                         f"{child.name} ended ({child.ending}); the gateway goes on without it; "
                         "Ctrl-C and start again to bring it back"
                     )
-            if (now := workers_in(self._workers_file)) != workers:
-                workers = now
-                self._announce(seed, workers)
+            if self._parts.workers() != running.pids["workers"]:
+                running = self._announce(running.seed)
             await asyncio.sleep(_WATCH_S)
         raise EmbeddedError(self._parts.gateway.obituary("ended"))
 

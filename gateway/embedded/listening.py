@@ -28,8 +28,7 @@ def free_port() -> int:
 
     A port from inside that range could be taken by any connection between this call and its use.
 
-    Raises:
-        OSError: none was found.
+    Raises OSError when none was found.
     """
     for port in random.sample(_CANDIDATES, _ATTEMPTS):
         if is_free(port):

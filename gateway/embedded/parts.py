@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import json
+import os
 import secrets
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -39,6 +43,7 @@ class Parts:
         self.backends: dict[str, Child] = {}
         self._gateway: Child | None = None
         self._state = state
+        self._workers_file = state.path / "workers.json"
         self._environ = environ
         self._backend_ports = {name: free_port() for name in BACKENDS}
 
@@ -46,8 +51,7 @@ class Parts:
     def gateway(self) -> Child:
         """The gateway's parent process.
 
-        Raises:
-            EmbeddedError: it was not started.
+        Raises EmbeddedError when it was not started.
         """
         if self._gateway is None:
             message = "the gateway was not started"
@@ -62,8 +66,7 @@ class Parts:
     async def start_backends(self) -> None:
         """Start the three backends; all answer on return.
 
-        Raises:
-            EmbeddedError: one of them ended, or did not answer.
+        Raises EmbeddedError when one of them ended, or did not answer.
         """
         environ = {**self._environ, "PGPASSWORD": self.postgres.password}  # Not in the arguments, which all users see.
         dsn = f"postgresql://{NAME}@{LOOPBACK}:{self.postgres.port}/{NAME}"
@@ -76,20 +79,28 @@ class Parts:
     async def start_gateway(self, config: Path, port: int, admin_port: int) -> None:
         """Start the gateway with *config*; it is ready on return.
 
-        Raises:
-            EmbeddedError: it ended, or did not become ready.
+        Raises EmbeddedError when it ended, or did not become ready.
         """
+        self._workers_file.unlink(missing_ok=True)  # Of a run that was killed.
         environ = {**self._environ, **self._gateway_environ(), "GATEWAY_PORT": str(port)}
         environ["GATEWAY_ADMIN_PORT"] = str(admin_port)
         arguments: list[str | Path] = [sys.executable, "-m", "gateway", "run", "-c", config]
         self._gateway = spawn(Command("gateway", arguments, self._state.log("gateway"), environ=environ))
         await _until_it_answers(self._gateway, admin_port, "/readyz")
 
-    def pids(self, workers: list[int]) -> dict[str, int | list[int] | dict[str, int]]:
-        """Every process by its part; the *workers* are known to the gateway only."""
+    def workers(self) -> list[int]:
+        """The workers that the gateway's parent says it has; none before it begins and after it ended in order."""
+        try:
+            workers: list[int] = json.loads(self._workers_file.read_bytes())["workers"]
+        except FileNotFoundError:
+            return []
+        return workers
+
+    def pids(self) -> dict[str, int | list[int] | dict[str, int]]:
+        """Every process by its part."""
         return {
             "gateway": self.gateway.pid,
-            "workers": workers,
+            "workers": self.workers(),
             "postgres": self.postgres.child.pid,
             "redis": self.valkey.child.pid,
             "backends": {name: child.pid for name, child in self.backends.items()},
@@ -103,6 +114,9 @@ class Parts:
         """Stop what runs, in the order in which the parts need one another: Postgres last."""
         if self._gateway:
             await self._gateway.stop(timeout_s=_GATEWAY_STOP_S)
+            for pid in self.workers():  # Named still: their parent did not end in order, and they may take their time.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         await asyncio.gather(*(backend.stop(timeout_s=_BACKEND_STOP_S) for backend in self.backends.values()))
         await self.valkey.stop()
         await self.postgres.stop()

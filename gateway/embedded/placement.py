@@ -32,8 +32,7 @@ class Account:
 def server_account() -> Account | None:
     """The account for servers that refuse root; None when we are not root.
 
-    Raises:
-        EmbeddedError: we are root and there is no `nobody`.
+    Raises EmbeddedError when we are root and there is no `nobody`.
     """
     if os.geteuid() != 0:
         return None
@@ -60,8 +59,7 @@ def place(directory: Path, account: Account | None) -> Path:
     When *account* cannot reach it, *directory* becomes a link to a directory below /var/tmp that is named after it. A
     link that is gone means that somebody deleted the state: what lies below /var/tmp is then forgotten too.
 
-    Raises:
-        EmbeddedError: the directory below /var/tmp belongs to somebody else.
+    Raises EmbeddedError when the directory below /var/tmp belongs to somebody else.
     """
     if account is None or (reachable(directory.parent) and not directory.is_symlink()):
         home = directory

@@ -65,8 +65,7 @@ class EmbeddedPostgres:
     def child(self) -> Child:
         """The postmaster.
 
-        Raises:
-            EmbeddedError: the server was not started.
+        Raises EmbeddedError when the server was not started.
         """
         if self._child is None:
             message = "postgres was not started"
@@ -76,8 +75,7 @@ class EmbeddedPostgres:
     async def start(self) -> None:
         """Start the server, and make the cluster and the database `gateway` the first time; ready on return.
 
-        Raises:
-            EmbeddedError: the wheel is missing, the data is in use, or the server did not come up.
+        Raises EmbeddedError when the wheel is missing, the data is in use, or the server did not come up.
         """
         binaries = self._runnable_binaries()
         home = placement.place(self._directory, self._account)

@@ -115,9 +115,8 @@ class Child:
 def spawn(command: Command) -> Child:
     """Start *command* with its output in its log, which begins anew.
 
-    Raises:
-        OSError: the program cannot be started.
-        RuntimeError: called outside the main thread, whose end the child could not tell from ours.
+    Raises OSError when the program cannot be started, and RuntimeError outside the main thread, whose end the child
+    could not tell from ours.
     """
     if threading.current_thread() is not threading.main_thread():
         message = "children must be spawned from the main thread"

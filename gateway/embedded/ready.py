@@ -44,12 +44,3 @@ def announce(running: Running, file: Path) -> None:
         "pids": running.pids,
     }
     write_private(file, json.dumps(document, indent=2) + "\n")
-
-
-def workers_in(file: Path) -> list[int]:
-    """The workers that the gateway's parent names in *file*; none while there is no such file."""
-    try:
-        workers: list[int] = json.loads(file.read_bytes())["workers"]
-    except FileNotFoundError:
-        return []
-    return workers

@@ -46,8 +46,7 @@ class Seed:
 async def seeded(dsn: str, file: Path) -> Seed:
     """The credentials kept in *file*, made in the migrated database at *dsn* when they are not there.
 
-    Raises:
-        asyncpg.PostgresError, OSError: the database refused, or was not to be reached.
+    Raises asyncpg.PostgresError or OSError when the database refuses or cannot be reached.
     """
     connection = await asyncpg.connect(dsn, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S)
     try:

@@ -34,8 +34,7 @@ def locked(directory: Path) -> Iterator[State]:
     The lock is the kernel's and ends with us, however we end; the pid in the file is for people, and its presence
     afterwards shows that we were killed.
 
-    Raises:
-        EmbeddedError: another demo uses it.
+    Raises EmbeddedError when another demo uses it.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     (directory / "logs").mkdir(mode=0o700, exist_ok=True)

@@ -44,8 +44,7 @@ class EmbeddedValkey:
     def child(self) -> Child:
         """The server's process.
 
-        Raises:
-            EmbeddedError: the server was not started.
+        Raises EmbeddedError when the server was not started.
         """
         if self._child is None:
             message = "valkey was not started"
@@ -55,8 +54,7 @@ class EmbeddedValkey:
     async def start(self) -> None:
         """Start the server; ready, with its data loaded, on return.
 
-        Raises:
-            EmbeddedError: the wheel is missing, or the server did not come up.
+        Raises EmbeddedError when the wheel is missing, or the server did not come up.
         """
         self._child = spawn(Command("valkey", [_installed(), self._write_settings()], self._log))
         if not await until(self._settled, _START_TIMEOUT_S) or not self._child.alive:
