@@ -7,10 +7,11 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _REMEMBERED_MAX: Final = 1024
-_FORWARDED_FOR = re.compile(r'for\s*=\s*("(?:[^"\\]|\\.)*"|[^;,\s]+)', re.IGNORECASE)
+_PAIR: Final = re.compile(r"""([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s",;]*)""")
+_ELEMENT: Final = re.compile(rf"\s*{_PAIR.pattern}(?:\s*;\s*{_PAIR.pattern})*\s*")
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
@@ -117,6 +118,23 @@ def _hop_address(text: str) -> str | None:
     return None if address is None else str(address)
 
 
+def _forwarded_hops(lines: Sequence[str]) -> Iterator[str]:
+    """Give the `for` of each element of Forwarded fields, last first, and an empty hop where there is none.
+
+    Each element is the shortest text that is one, read from the right: what a client wrote to the left, such as a quote
+    that it never closes, cannot swallow what a proxy added, and what stands in quotes is never taken for a hop.
+    """
+    for line in reversed(lines):
+        end = len(line)
+        while end >= 0:
+            start = line.rfind(",", 0, end) + 1
+            while start > 0 and _ELEMENT.fullmatch(line, start, end) is None:
+                start = line.rfind(",", 0, start - 1) + 1
+            pairs = _PAIR.findall(line, start, end) if _ELEMENT.fullmatch(line, start, end) else []
+            yield next((value for name, value in pairs if name.lower() == "for"), "")
+            end = start - 1
+
+
 def client_address(peer: str, trusted: AddressSet, forwarded_for: Sequence[str], forwarded: Sequence[str]) -> str:
     """Say who the client is: the peer, or what trusted proxies say of the right-most hop that is not one of them.
 
@@ -127,11 +145,8 @@ def client_address(peer: str, trusted: AddressSet, forwarded_for: Sequence[str],
     current = peer if address is None else str(address)
     if not trusted or current not in trusted:
         return current
-    if forwarded_for:
-        hops = ",".join(forwarded_for).split(",")
-    else:
-        hops = _FORWARDED_FOR.findall(",".join(forwarded))
-    for text in reversed(hops):
+    hops = reversed(",".join(forwarded_for).split(",")) if forwarded_for else _forwarded_hops(forwarded)
+    for text in hops:
         hop = _hop_address(text)
         if hop is None:
             return current

@@ -16,6 +16,8 @@ from gateway.settings.interpolation import InterpolationError
 from gateway.settings.problems import Place, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.settings.interpolation import Sources
 
 Path = tuple[str | int, ...]
@@ -25,6 +27,14 @@ NODES_MAX: Final = 100_000
 DEPTH_MAX: Final = 50
 
 _TAG: Final = "tag:yaml.org,2002:"
+
+
+_CONVERSIONS: Final[dict[str, Callable[[str], Any]]] = {
+    "int": int,
+    "float": float,
+    "bool": lambda text: {"true": True, "false": False}[text.lower()],
+    "null": lambda _: None,
+}
 
 
 class _Unreadable:
@@ -139,7 +149,7 @@ class _Reader:
         """Note a problem."""
         self.problems.append(Problem(self._file, *place, what))
 
-    def read(self, node: yaml.Node, path: Path) -> Any:  # noqa: ANN401 - YAML values are of any type
+    def read(self, node: yaml.Node, path: Path) -> Any:
         """Give the value of *node*, which stands at *path*; aliases are read anew at each place."""
         place = _place(node.start_mark)
         self._nodes += 1
@@ -177,17 +187,10 @@ class _Reader:
                 result[key] = self.read(value_node, (*path, key))
         return result
 
-    def _scalar(self, text: str, kind: str, place: Place) -> Any:  # noqa: ANN401 - YAML values are of any type
+    def _scalar(self, text: str, kind: str, place: Place) -> Any:
         try:
-            match kind:
-                case "int":
-                    return int(text)
-                case "float":
-                    return float(text)
-                case "bool":
-                    return {"true": True, "false": False}[text.lower()]
-                case "null":
-                    return None
+            if kind != "str":
+                return _CONVERSIONS[kind](text)
             text.encode()
             return self._sources.interpolate(text) if "$" in text else text
         except InterpolationError as error:

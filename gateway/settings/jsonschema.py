@@ -24,7 +24,7 @@ def json_schema() -> str:
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
-def _with_references(node: Any) -> Any:  # noqa: ANN401 - JSON is of any type
+def _with_references(node: Any) -> Any:
     """Allow `${VAR}` wherever anything but free text stands, and drop the titles, which only repeat the names."""
     if isinstance(node, list):
         return [_with_references(item) for item in node]

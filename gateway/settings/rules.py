@@ -38,7 +38,7 @@ def broken_rules(document: Document) -> Iterator[Finding]:
     yield from _never_matching(routes, document)
 
 
-def _get(value: object, key: str) -> Any:  # noqa: ANN401 - parts of a document are of any type
+def _get(value: object, key: str) -> Any:
     return value.get(key) if isinstance(value, Mapping) else None
 
 
@@ -87,7 +87,7 @@ def _access(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _destination(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:
     given = [setting for setting in ("upstream", "answer") if route.get(setting) is not None]
-    if len(given) == 2:  # noqa: PLR2004 - both of the two
+    if len(given) == 2:
         yield (*path, "answer"), f"routes[{path[1]}] has an upstream and an answer; expected exactly one of the two"
     elif not given and route:
         yield path, f"routes[{path[1]}] has neither upstream nor answer; expected exactly one of the two"
