@@ -161,5 +161,3 @@ def _admission(cached: CachedKey, route: Route, snapshot: Snapshot) -> Admit:
     admit = admission(cached.record, route, snapshot.algorithm)
     cached.derived[route.name] = (snapshot, admit)
     return admit
-
-

@@ -14,11 +14,12 @@ import json
 import os
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SUFFIX: Final = ".journal"
 BATCH_BYTES: Final = 256 * 1024
@@ -167,7 +168,7 @@ class Batch:
 
 
 def read_batch(path: Path, start: int, *, closed: bool, limit: int = BATCH_BYTES) -> Batch:
-    """Read records from byte *start*, at most about *limit* bytes; a torn last line of a *closed* segment is corrupt."""
+    """Read records from byte *start*, at most about *limit* bytes; a torn last line of a *closed* one is corrupt."""
     with path.open("rb") as file:
         file.seek(start)
         data = file.read(limit)
@@ -215,5 +216,3 @@ def _is_free(path: Path) -> bool:
     finally:
         os.close(file)
     return True
-
-

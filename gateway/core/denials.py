@@ -160,9 +160,7 @@ def _refuse_request(denial: _RequestDenial) -> Refusal:
             return Refusal(404, "not_found", "No such path; see the API reference for the paths that exist")
         case d.MethodNotAllowed(allowed):
             methods = ", ".join(allowed)
-            return Refusal(
-                405, "method_not_allowed", f"This path answers only {methods}", None, (("Allow", methods),)
-            )
+            return Refusal(405, "method_not_allowed", f"This path answers only {methods}", None, (("Allow", methods),))
         case d.BodyTooLarge(limit):
             return Refusal(
                 413,

@@ -37,7 +37,9 @@ class UsageEvent:
 
 def uuid7(unix_ms: int, randomness: int) -> str:
     """Write a UUIDv7 (RFC 9562 section 5.7) of a time and 74 random bits."""
-    number = (unix_ms << 80) | (0x7 << 76) | ((randomness >> 62 & 0xFFF) << 64) | (0b10 << 62) | (randomness & (1 << 62) - 1)
+    number = (
+        (unix_ms << 80) | (0x7 << 76) | ((randomness >> 62 & 0xFFF) << 64) | (0b10 << 62) | (randomness & (1 << 62) - 1)
+    )
     text = f"{number:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 

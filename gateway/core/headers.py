@@ -1,4 +1,4 @@
-"""Header fields: what is removed, what is forwarded, what is added (contract sections 4 and 6, RFC 9110 section 7.6)."""
+"""Header fields: what is removed, what is forwarded, what is added (contract sections 4 and 6, RFC 9110 7.6)."""
 
 from __future__ import annotations
 
@@ -61,22 +61,30 @@ def folded(name: bytes) -> str:
 
 
 class RemovedNames:
-    """Decides by name which request fields are removed; verdicts are remembered for up to 2,048 spellings.
-
-    *configured* are names, or prefixes written with a last `*` (contract section 6).
-    """
+    """Decides by name which fields are removed; verdicts are remembered for up to 2,048 spellings."""
 
     __slots__ = ("_exact", "_prefixes", "_verdicts")
 
-    def __init__(self, configured: Iterable[str]) -> None:
-        """Compile the configured list."""
-        names = [folded(name.encode("latin-1")) for name in configured]
-        self._exact = HOP_BY_HOP | ALWAYS_REMOVED | {name for name in names if not name.endswith("*")}
-        self._prefixes = (*OURS, *(name[:-1] for name in names if name.endswith("*")))
+    def __init__(self, exact: Iterable[str], prefixes: Iterable[str]) -> None:
+        """Remove the folded names *exact*, and all that begin with one of *prefixes*."""
+        self._exact = frozenset(exact)
+        self._prefixes = tuple(prefixes)
         self._verdicts: dict[bytes, bool] = {}
 
+    @classmethod
+    def from_requests(cls, configured: Iterable[str]) -> RemovedNames:
+        """Compile the *configured* names, prefixes among them written with a last `*` (contract section 6)."""
+        names = [folded(name.encode("latin-1")) for name in configured]
+        exact = HOP_BY_HOP | ALWAYS_REMOVED | {name for name in names if not name.endswith("*")}
+        return cls(exact, (*OURS, *(name[:-1] for name in names if name.endswith("*"))))
+
+    @classmethod
+    def from_answers(cls) -> RemovedNames:
+        """Compile what a backend may not say: what is ours to say. We limit everywhere, so `X-RateLimit-*` too."""
+        return cls(ANSWER_REMOVED, (*OURS, "x-ratelimit-"))
+
     def __contains__(self, name: bytes) -> bool:
-        """Say whether the field is removed from a request."""
+        """Say whether the field is removed."""
         verdict = self._verdicts.get(name)
         if verdict is None:
             plain = folded(name)
@@ -97,7 +105,7 @@ def nominated(values: Sequence[str]) -> frozenset[str]:
 
 
 def forwarded_fields(fields: Iterable[Field], removed: RemovedNames, connection: Sequence[str]) -> list[bytes]:
-    """Give the request fields that go to the upstream, each as a line, in their order and spelling."""
+    """Give the fields that pass on, each as a line, in their order and spelling; not those that *connection* names."""
     lines = [b"%b: %b\r\n" % field for field in fields if field[0] not in removed]
     if not connection or all(value.lower() in ("keep-alive", "close") for value in connection):
         return lines
@@ -116,30 +124,6 @@ def identity_lines(principal: Principal | None) -> bytes:
     ).encode("latin-1")
 
 
-class AnswerNames:
-    """Decides by name which fields of an upstream's answer pass; verdicts are remembered like RemovedNames'.
-
-    A backend cannot set our rate-limit, request-id and identity fields. `X-RateLimit-*` is ours only where we limit,
-    and we limit everywhere, so it never passes.
-    """
-
-    __slots__ = ("_verdicts",)
-
-    def __init__(self) -> None:
-        """Start with nothing remembered."""
-        self._verdicts: dict[bytes, bool] = {}
-
-    def __contains__(self, name: bytes) -> bool:
-        """Say whether the field is removed from an answer."""
-        verdict = self._verdicts.get(name)
-        if verdict is None:
-            plain = folded(name)
-            verdict = plain in ANSWER_REMOVED or plain.startswith(("x-ratelimit-", *OURS))
-            if len(self._verdicts) < _NAMES_REMEMBERED_MAX:
-                self._verdicts[name] = verdict
-        return verdict
-
-
 def rate_limit_headers(taken: Taken) -> tuple[tuple[str, str], ...]:
     """Describe the tightest bucket of an answer of the limiter (contract section 4)."""
     tightest = taken.tightest
@@ -155,9 +139,12 @@ def rate_limit_headers(taken: Taken) -> tuple[tuple[str, str], ...]:
 def rate_limit_lines(taken: Taken) -> bytes:
     """Give the rate-limit fields as bytes of a head, for the path that every request takes."""
     tightest = taken.tightest
-    return b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\nX-RateLimit-Window: %d\r\n" % (
-        tightest.limit.capacity,
-        tightest.remaining,
-        -(-(taken.now_ms + tightest.full_in_ms) // 1000),
-        -(-tightest.limit.window_ms // 1000),
+    return (
+        b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\nX-RateLimit-Window: %d\r\n"
+        % (
+            tightest.limit.capacity,
+            tightest.remaining,
+            -(-(taken.now_ms + tightest.full_in_ms) // 1000),
+            -(-tightest.limit.window_ms // 1000),
+        )
     )

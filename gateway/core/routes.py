@@ -21,11 +21,15 @@ _PARAMETER: Final = re.compile(r"\{[a-z][A-Za-z0-9_]*(:token)?\}")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 ANY: Final = "{}"
-TOKEN: Final = "{:token}"
+TOKEN: Final = "{:token}"  # noqa: S105 - a pattern, not a password
 
 
 class PatternError(ValueError):
     """A path pattern that cannot be used; the message says why and what is allowed."""
+
+
+def _is_literal(part: str) -> bool:
+    return _LITERAL.fullmatch(part) is not None and part not in {".", ".."}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,7 @@ class Pattern:
             parameter = _PARAMETER.fullmatch(part)
             if parameter is not None:
                 segments.append(TOKEN if parameter[1] else ANY)
-            elif _LITERAL.fullmatch(part) and part not in {".", ".."}:
-                segments.append(part)
-            elif part == "" and len(segments) == len(parts) - 1 and not tail:
+            elif _is_literal(part) or (part == "" and len(segments) == len(parts) - 1 and not tail):
                 segments.append(part)
             else:
                 message = (
@@ -69,8 +71,7 @@ class Pattern:
         if not self.tail and len(other.segments) != len(self.segments):
             return False
         return all(
-            mine in (ANY, theirs)
-            and (theirs != "" or mine == "")
+            (mine in (ANY, theirs) and (theirs != "" or mine == ""))
             or (mine == TOKEN and theirs not in (ANY, "") and _TOKEN.fullmatch(theirs) is not None)
             for mine, theirs in zip(self.segments, other.segments, strict=False)
         )

@@ -17,7 +17,7 @@ from aiohttp import hdrs
 from aiohttp.http import HttpVersion11
 
 from gateway.adapters.http.faults import UpstreamFault
-from gateway.core.headers import AnswerNames, RemovedNames, forwarded_fields, identity_lines, rate_limit_lines
+from gateway.core.headers import RemovedNames, forwarded_fields, identity_lines, rate_limit_lines
 from gateway.proxy.respond import CLOSES, GOES_ON, REASONS, connection_line
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _TRACE: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
-_ANSWER_REMOVED: Final = AnswerNames()
+_ANSWER_REMOVED: Final = RemovedNames.from_answers()
 
 
 class BodyTooLargeFault(Exception):
@@ -63,7 +63,7 @@ class Removed:
     def compile(cls, configured: tuple[str, ...]) -> Removed:
         """Compile the configured list; from trusted proxies only what we write ourselves is removed."""
         ours = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-api-key")
-        return cls(RemovedNames(configured), RemovedNames(ours))
+        return cls(RemovedNames.from_requests(configured), RemovedNames.from_requests(ours))
 
 
 def outbound_head(

@@ -68,7 +68,7 @@ def read_facts(request: web.BaseRequest, peer: str, snapshot: Snapshot) -> Reque
 
 def _odd_head(request: web.BaseRequest, limits: RequestLimits) -> Denial | None:
     """Refuse heads that are too large or have two readings, RFC 9112 sections 3.2 and 6.3 among the reasons."""
-    if request.version != HttpVersion11 and request.version != HttpVersion10:
+    if request.version not in (HttpVersion11, HttpVersion10):
         return VersionRefused()
     if len(request.raw_path) > limits.target_max_bytes:
         return TargetTooLong(limits.target_max_bytes)
@@ -99,7 +99,7 @@ def odd_request(request: web.BaseRequest, route: Route) -> Denial | None:
     """Refuse what the route will not carry: a body declared too large, an unknown expectation, an upgrade."""
     headers = request.headers
     length = headers.get(hdrs.CONTENT_LENGTH)
-    if length is not None and len(length) > 9 + 1 or (length is not None and int(length) > route.body_max_bytes):
+    if (length is not None and len(length) > 9 + 1) or (length is not None and int(length) > route.body_max_bytes):
         return BodyTooLarge(route.body_max_bytes)
     expect = headers.get(hdrs.EXPECT)
     if expect is not None and expect.strip().lower() != "100-continue":

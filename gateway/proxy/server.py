@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
@@ -44,15 +44,14 @@ class ClientConnection(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Bound what is buffered for a slow reader (asyncio calls this)."""
         super().connection_made(transport)
-        if isinstance(transport, asyncio.Transport):
-            transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        cast("asyncio.Transport", transport).set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
 
     def handle_error(
         self,
         request: web.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,
+        message: str | None = None,  # noqa: ARG002 - the signature is aiohttp's
     ) -> web.StreamResponse:
         """Answer what is not a request, or what went wrong outside our handler; nothing of *message* is repeated."""
         return self._server.refuse_unparsed(request, status, exc)
@@ -61,9 +60,7 @@ class ClientConnection(RequestHandler):
 class PublicServer(web.Server):
     """Makes a ClientConnection for every client."""
 
-    def __init__(
-        self, gateway: Gateway, live: Live, journal: Journal, telemetry: Telemetry, moments: Moments
-    ) -> None:
+    def __init__(self, gateway: Gateway, live: Live, journal: Journal, telemetry: Telemetry, moments: Moments) -> None:
         """Serve *gateway*; bodies are never inflated, and a client that goes away cancels its request."""
         super().__init__(gateway, handler_cancellation=True)
         self._live = live

@@ -10,10 +10,12 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FILE_BYTES: Final = 4 * 1024 * 1024
 SUFFIX: Final = ".counters"
@@ -35,20 +37,20 @@ class CounterFile:
         finally:
             os.close(file)
         self._numbers = memoryview(self._map).cast("d")
-        self._rows: dict[str, memoryview] = {}
+        self._rows: dict[str, memoryview[float]] = {}
         self._end = 0
         for name, start, count in _entries(self._map):
             self._rows[name] = self._numbers[start // 8 : start // 8 + count]
             self._end = start + count * 8
 
-    def row(self, name: str, count: int) -> memoryview:
+    def row(self, name: str, count: int) -> memoryview[float]:
         """Give the *count* numbers under *name*; a full file gives numbers that are counted nowhere, and says so."""
         row = self._rows.get(name)
         if row is None:
             row = self._rows[name] = self._add(name, count)
         return row
 
-    def _add(self, name: str, count: int) -> memoryview:
+    def _add(self, name: str, count: int) -> memoryview[float]:
         text = name.encode()
         start = self._end + 8 + -(-len(text) // 8) * 8
         end = start + count * 8
@@ -87,7 +89,5 @@ def read_all(directory: Path) -> list[dict[str, tuple[float, ...]]]:
     workers: list[dict[str, tuple[float, ...]]] = []
     for path in sorted(directory.glob(f"*{SUFFIX}")):
         data = path.read_bytes()
-        workers.append(
-            {name: struct.unpack_from(f"={count}d", data, start) for name, start, count in _entries(data)}
-        )
+        workers.append({name: struct.unpack_from(f"={count}d", data, start) for name, start, count in _entries(data)})
     return workers

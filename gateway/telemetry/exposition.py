@@ -14,14 +14,14 @@ from gateway.telemetry.counters import read_all
 from gateway.telemetry.metrics import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from prometheus_client.core import Metric as Family
 
     from gateway.telemetry.metrics import Metric
 
-_MERGES = {"sum": sum, "min": min, "max": max}
+_MERGES: Mapping[str, Callable[[list[float]], float]] = {"sum": sum, "min": min, "max": max}
 
 
 class WorkersCollector(Collector):
@@ -62,7 +62,7 @@ def _family(metric: Metric, series: dict[tuple[str, ...], list[tuple[float, ...]
     if not metric.labels and not series:
         series = {(): [(0.0,)]}
     for values, rows in series.items():
-        family.add_metric(values, _MERGES[metric.merge](row[0] for row in rows))
+        family.add_metric(values, _MERGES[metric.merge]([row[0] for row in rows]))
     return family
 
 

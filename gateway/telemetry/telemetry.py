@@ -28,7 +28,7 @@ class Histogram:
 
     __slots__ = ("_buckets", "_row", "_sum_at")
 
-    def __init__(self, row: memoryview, buckets: tuple[float, ...]) -> None:
+    def __init__(self, row: memoryview[float], buckets: tuple[float, ...]) -> None:
         """Count in *row*, which has two numbers more than there are buckets."""
         self._row = row
         self._buckets = buckets
@@ -46,9 +46,9 @@ class Telemetry:
     def __init__(self, path: Path) -> None:
         """Count in the file at *path*."""
         self._file = CounterFile(path)
-        self._requests: dict[tuple[str, str, int, str], memoryview] = {}
+        self._requests: dict[tuple[str, str, int, str], memoryview[float]] = {}
         self._histograms: dict[tuple[str, str], Histogram] = {}
-        self._rows: dict[tuple[str, tuple[str, ...]], memoryview] = {}
+        self._rows: dict[tuple[str, tuple[str, ...]], memoryview[float]] = {}
 
     def request(self, route: str, method: str, status: int, outcome: str) -> None:
         """Count an answered request."""
@@ -80,7 +80,7 @@ class Telemetry:
         """Set a gauge, or a counter that is counted elsewhere."""
         self._row(metric, values)[0] = value
 
-    def _row(self, metric: Metric, values: tuple[str, ...]) -> memoryview:
+    def _row(self, metric: Metric, values: tuple[str, ...]) -> memoryview[float]:
         key = (metric.name, values)
         row = self._rows.get(key)
         if row is None:

@@ -7,78 +7,18 @@ given at once; a longer one is read on demand, and reading pauses while nobody w
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import httptools
 
+from gateway.adapters.http.exchange import NEVER
 from gateway.adapters.http.faults import UpstreamClosed, UpstreamFault, UpstreamGarbled
 
 if TYPE_CHECKING:
-    from gateway.core.headers import Field
+    from gateway.adapters.http.exchange import Exchange
 
 BUFFERED_MAX: Final = 256 * 1024
 HEAD_MAX: Final = 64 * 1024
-NEVER: Final = float("inf")
-
-
-class Exchange:
-    """One request and its answer. *answered* resolves when the head is here, or fails with an UpstreamFault.
-
-    *deadline* is on the loop's clock. *framed* says that the answer declares its own end (by length or chunks);
-    one that does not ends with the connection.
-    """
-
-    __slots__ = (
-        "answered",
-        "bodiless",
-        "buffered",
-        "chunks",
-        "complete",
-        "deadline",
-        "fault",
-        "fields",
-        "framed",
-        "idle_s",
-        "length",
-        "reason",
-        "status",
-        "touched",
-        "total_deadline",
-        "wanted",
-    )
-
-    def __init__(self, answered: asyncio.Future[None], *, bodiless: bool, idle_s: float, total_deadline: float) -> None:
-        """Begin an exchange; *bodiless* when the answer to this method never has a body (HEAD)."""
-        self.answered = answered
-        self.bodiless = bodiless
-        self.idle_s = idle_s
-        self.total_deadline = total_deadline
-        self.deadline = total_deadline
-        self.status = 0
-        self.reason = b""
-        self.fields: list[Field] = []
-        self.length: int | None = None
-        self.framed = False
-        self.chunks: list[bytes] = []
-        self.buffered = 0
-        self.complete = False
-        self.touched = False
-        self.fault: UpstreamFault | None = None
-        self.wanted: asyncio.Future[None] | None = None
-
-    def expect_within(self, seconds: float, now: float) -> None:
-        """Move the deadline to *seconds* from *now*, never past the total."""
-        self.deadline = min(self.total_deadline, now + seconds)
-
-    def wake(self) -> None:
-        """Tell whoever waits that the head, more of the body, the end, or a fault is here."""
-        if not self.answered.done():
-            if self.fault is not None:
-                self.answered.set_exception(self.fault)
-            else:
-                self.answered.set_result(None)
-        elif self.wanted is not None and not self.wanted.done():
-            self.wanted.set_result(None)
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -89,8 +29,8 @@ class UpstreamConnection(asyncio.Protocol):
         "_head_bytes",
         "_head_done",
         "_loop",
-        "_paused_reading",
         "_parser",
+        "_paused_reading",
         "closed",
         "exchange",
         "idle_since",
@@ -118,8 +58,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport (asyncio calls this)."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's transports are asyncio's by behaviour, not by class.
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came (asyncio calls this); bytes that nobody asked for end the connection."""
@@ -129,16 +69,9 @@ class UpstreamConnection(asyncio.Protocol):
             return
         exchange.touched = True
         exchange.deadline = min(exchange.total_deadline, self._loop.time() + exchange.idle_s)
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self.reusable = False
-            if not exchange.complete:
-                self.fail(UpstreamGarbled(f"not HTTP/1.1: {type(error).__name__}"))
-                return
-        if exchange.complete:
+        if self._parse(exchange, data):
             self._finish(exchange)
-        elif self._head_done:
+        elif self._head_done and exchange.fault is None:
             if exchange.buffered > BUFFERED_MAX:
                 self._pause_reading(exchange)
             exchange.wake()
@@ -293,6 +226,16 @@ class UpstreamConnection(asyncio.Protocol):
         self.closed = True
         if self.transport is not None:
             self.transport.abort()
+
+    def _parse(self, exchange: Exchange, data: bytes) -> bool:
+        """Feed the parser and say whether the answer is complete; what is not an answer fails the exchange."""
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self.reusable = False
+            if not exchange.complete:
+                self.fail(UpstreamGarbled(f"not HTTP/1.1: {type(error).__name__}"))
+        return exchange.complete
 
     def _finish(self, exchange: Exchange) -> None:
         if exchange.bodiless:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from gateway.adapters.http.connection import Exchange, UpstreamConnection
-from gateway.adapters.http.faults import UpstreamClosed, UpstreamFault, UpstreamTooSlow, UpstreamUnreachable
+from gateway.adapters.http.connection import UpstreamConnection
+from gateway.adapters.http.exchange import Exchange
+from gateway.adapters.http.faults import UpstreamClosed, UpstreamTooSlow, UpstreamUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -141,7 +143,7 @@ class Upstream:
                     fresh = True
                     continue
                 raise
-            return UpstreamAnswer(connection, exchange, target.address, lambda: self._release(target, connection))
+            return UpstreamAnswer(connection, exchange, target.address, partial(self._release, target, connection))
         raise AssertionError  # The second attempt returns or raises.
 
     async def _exchange(
@@ -185,9 +187,7 @@ class Upstream:
             if exchange.answered.done() and not exchange.answered.cancelled():
                 exchange.answered.exception()
 
-    async def _send_all(
-        self, connection: UpstreamConnection, exchange: Exchange, body: AsyncIterator[bytes]
-    ) -> None:
+    async def _send_all(self, connection: UpstreamConnection, exchange: Exchange, body: AsyncIterator[bytes]) -> None:
         timeouts = self.settings.timeouts
         async for chunk in body:
             exchange.expect_within(timeouts.idle_s, self._loop.time())
@@ -225,9 +225,13 @@ class Upstream:
         exchange = connection.exchange
         connection.exchange = None
         over = exchange is not None and exchange.complete
-        if self._closed or not over or not connection.reusable or connection.closed:
-            connection.abort()
-        elif len(target.idle) >= self.settings.idle_connections_max:
+        if (
+            self._closed
+            or not over
+            or not connection.reusable
+            or connection.closed
+            or len(target.idle) >= self.settings.idle_connections_max
+        ):
             connection.abort()
         else:
             connection.idle_since = self._loop.time()
@@ -262,6 +266,3 @@ class Upstream:
         for target in self._targets:
             while target.idle:
                 target.idle.pop().abort()
-
-
-__all__ = ["Upstream", "UpstreamAnswer", "UpstreamFault"]

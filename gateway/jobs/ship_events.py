@@ -1,0 +1,92 @@
+"""Shipping: brings journalled usage events to the sink, in batches, from this worker's journal and abandoned ones.
+
+The sink keeps the position of each journal with its events, so that a batch sent twice is written once. A sink that is
+away only lets the journals grow: no request waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from gateway.adapters.journal import Batch, Journal, abandoned, read_batch
+from gateway.ports import SinkDown
+from gateway.telemetry import metrics
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.ports import UsageSink
+    from gateway.telemetry.telemetry import Telemetry
+
+RETRY_LAST_S: Final = 10.0
+
+log = structlog.get_logger()
+
+
+class EventShipper:
+    """Ships until cancelled; `drain` ships what is there and returns."""
+
+    def __init__(
+        self, journal: Journal, directory: Path, sink: UsageSink, telemetry: Telemetry, *, interval_s: float
+    ) -> None:
+        """Take the journal of this worker and the directory of all."""
+        self._journal = journal
+        self._directory = directory
+        self._sink = sink
+        self._telemetry = telemetry
+        self._interval_s = interval_s
+        self._positions: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Ship every *interval_s*, and less often while the sink is away."""
+        wait_s = self._interval_s
+        while True:
+            await asyncio.sleep(wait_s * random.uniform(0.8, 1.2))
+            try:
+                await self.drain()
+                wait_s = self._interval_s
+            except SinkDown as fault:
+                self._telemetry.add(metrics.SHIP_FAILURES, 1)
+                wait_s = min(wait_s * 2, RETRY_LAST_S)
+                log.warning("usage events wait", reason=str(fault), retry_in_s=round(wait_s, 1))
+
+    async def drain(self) -> None:
+        """Ship all that is complete now; raises SinkDown."""
+        self._journal.flush()
+        mine = self._journal.segment
+        for path in await asyncio.to_thread(abandoned, self._directory, mine):
+            await self._ship(path, closed=True)
+            path.unlink(missing_ok=True)
+            self._positions.pop(path.name, None)
+        await self._ship(mine, closed=False)
+        waiting = self._journal.size - self._positions.get(mine.name, 0)
+        self._telemetry.set(metrics.JOURNAL_BYTES, max(waiting, 0))
+
+    async def _ship(self, path: Path, *, closed: bool) -> None:
+        """Ship one segment to its end."""
+        position = self._positions.get(path.name)
+        if position is None:
+            position = await self._sink.position(path.name)
+        while True:
+            batch = await self._read(path, position, closed=closed)
+            if batch is None or batch.end == position:
+                break
+            reached = await self._sink.write(path.name, position, batch.end, batch.events)
+            if reached == batch.end:
+                self._telemetry.add(metrics.EVENTS_SHIPPED, len(batch.events))
+                if batch.corrupt:
+                    self._telemetry.add(metrics.EVENTS_DROPPED, batch.corrupt)
+                    log.error("usage records corrupt", journal=path.name, records=batch.corrupt)
+            position = reached
+            self._positions[path.name] = position
+        self._positions[path.name] = position
+
+    async def _read(self, path: Path, position: int, *, closed: bool) -> Batch | None:
+        try:
+            return await asyncio.to_thread(read_batch, path, position, closed=closed)
+        except FileNotFoundError:
+            return None

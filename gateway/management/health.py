@@ -1,0 +1,65 @@
+"""Health: whether this instance lives, whether it should get traffic, and what its numbers are.
+
+Readiness is about taking traffic, not about perfection: once the store of keys has been reached, losing it or Redis
+leaves the instance ready and `degraded`, because it goes on serving; taking every instance out at once would not help.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from gateway.telemetry.exposition import exposition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(slots=True)
+class Health:
+    """What the probes report. Each check gives None when its part is well, or a sentence."""
+
+    checks: dict[str, Callable[[], str | None]]
+    was_reached: Callable[[], bool]
+    draining: bool = field(default=False)
+
+    @property
+    def ready(self) -> bool:
+        """Say whether traffic should be sent here."""
+        return self.was_reached() and not self.draining
+
+    def report(self) -> dict[str, Any]:
+        """Give the state in one word, and the reasons by part."""
+        reasons = {name: reason for name, check in self.checks.items() if (reason := check()) is not None}
+        if self.draining:
+            state = "draining"
+        elif not self.was_reached():
+            state = "unready"
+        else:
+            state = "degraded" if reasons else "ready"
+        return {"status": state, "reasons": reasons}
+
+
+def internal_application(health: Health, counters: Path, publish: Callable[[], None]) -> web.Application:
+    """Make the application of the internal listener; *publish* brings this worker's gauges up to date first."""
+
+    async def livez(_request: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def readyz(_request: web.Request) -> web.Response:
+        return web.json_response(health.report(), status=200 if health.ready else 503)
+
+    async def metrics(_request: web.Request) -> web.Response:
+        publish()
+        return web.Response(body=exposition(counters), headers={"Content-Type": METRICS_TYPE})
+
+    application = web.Application()
+    application.router.add_get("/livez", livez)
+    application.router.add_get("/readyz", readyz)
+    application.router.add_get("/metrics", metrics)
+    return application
