@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +42,8 @@ def demo(port: int, admin_port: int, data: Path, ready_file: Path | None, config
     from gateway.embedded.errors import EmbeddedError  # noqa: PLC0415 - see above
     from gateway.ports import Fault  # noqa: PLC0415 - see above
 
+    # What happens inside is told in the demo's own words; a log line would run into the progress line.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     options = Options(data, config, port, admin_port, ready_file, os.environ)
     try:
         with _audience() as audience:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 from argon2 import PasswordHasher
 
-from gateway.adapters.postgres.accounts import create_account, create_user
+from gateway.adapters.postgres.accounts import create_account, create_user, find_user, set_password_hash
 from gateway.adapters.postgres.keys import NewKey, create_key
 from gateway.embedded.kept import write_private
 
@@ -65,8 +65,13 @@ async def seeded(dsn: str, file: Path) -> Seed:
 
 
 async def _make(connection: asyncpg.Connection[asyncpg.Record], password: str, password_hash: str) -> Seed:
-    account_id = await create_account(connection, "Demo")
-    await create_user(connection, account_id, _EMAIL, password_hash, "admin")
+    user = await find_user(connection, _EMAIL)
+    if user:  # Somebody deleted the file: what was in it cannot be read back, only replaced.
+        account_id = user.account_id
+        await set_password_hash(connection, user.id, password_hash)
+    else:
+        account_id = await create_account(connection, "Demo")
+        await create_user(connection, account_id, _EMAIL, password_hash, "admin")
     everything = NewKey(account_id=account_id, name="Demo: everything", scopes=_SCOPES, rate_limit_per_hour=_PER_HOUR)
     readonly = NewKey(account_id=account_id, name="Demo: reads budgets", scopes=("READ_BUDGETS",))
     return Seed(
