@@ -13,7 +13,7 @@ from gateway.adapters.postgres.migrate import MigrationError, migrate
 from gateway.adapters.postgres.schema import MIGRATIONS, Fit, Migration, SchemaState, check_schema
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     from gateway.embedded.postgres import EmbeddedPostgres
 
@@ -23,14 +23,14 @@ THIRD = Migration(3, "third", 3, "CREATE TABLE third (id int)")
 
 
 @pytest.fixture
-async def empty_dsn(postgres_dsn: str) -> AsyncIterator[str]:
+async def empty_dsn(postgres_dsn: str) -> str:
     """The address of a database without any schema."""
     connection = await asyncpg.connect(postgres_dsn)
     try:
         await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     finally:
         await connection.close()
-    yield postgres_dsn
+    return postgres_dsn
 
 
 async def state_of(dsn: str, migrations: Sequence[Migration]) -> SchemaState:
