@@ -93,11 +93,11 @@ def _ceil_div(number: int, divisor: int) -> int:
 
 
 def level_at(bucket: Bucket, limit: Limit, now_ms: int) -> int:
-    """Give the units in a token bucket at *now_ms*. A clock that went back adds nothing; a new bucket is full."""
+    """Give the units in a token bucket at *now_ms*, which is not before its own time; a new bucket is full."""
     full = limit.capacity * limit.window_ms
     if bucket.level is None:
         return full
-    elapsed = min(max(now_ms - bucket.at_ms, 0), limit.window_ms)
+    elapsed = min(now_ms - bucket.at_ms, limit.window_ms)
     return min(min(bucket.level, full) + elapsed * limit.capacity, full)
 
 
@@ -112,14 +112,18 @@ def slot_ms(limit: Limit) -> int:
     return _ceil_div(limit.window_ms, SLOTS)
 
 
-def _window(bucket: Bucket, limit: Limit, now_ms: int) -> tuple[int, dict[int, int]]:
-    """Give the current slot and what was spent in the slots that still count.
+def _window(bucket: Bucket, limit: Limit, now_ms: int) -> dict[int, int]:
+    """Give what was spent in the slots that still count.
 
     A slot counts until a whole window has passed since its *end*, so never more than the capacity is spent in any
     window. After a clock step back, slots of the future count as the current one.
     """
     slot = now_ms // slot_ms(limit)
-    return slot, {at: count for at, count in bucket.spent.items() if at >= slot - SLOTS}
+    spent: dict[int, int] = {}
+    for at, count in bucket.spent.items():
+        if at >= slot - SLOTS:
+            spent[min(at, slot)] = spent.get(min(at, slot), 0) + count
+    return spent
 
 
 def _window_standing(limit: Limit, spent: dict[int, int], now_ms: int) -> Standing:
@@ -142,23 +146,28 @@ def _window_standing(limit: Limit, spent: dict[int, int], now_ms: int) -> Standi
 
 
 def take(buckets: list[Bucket], charges: Charges, now_ms: int) -> Taken:
-    """Take one token from each bucket of *charges* at *now_ms*, or none from any; *buckets* change in place."""
+    """Take one token from each bucket of *charges* at *now_ms*, or none from any; *buckets* change in place.
+
+    A clock step back moves what lies in the future to now, also on refusal: nobody waits for the old time to come.
+    """
     asked: list[Standing] = []
     for bucket, limit in zip(buckets, charges.limits, strict=True):
         if limit.algorithm is Algorithm.TOKEN_BUCKET:
+            bucket.at_ms = min(bucket.at_ms, now_ms)
             asked.append(_standing(limit, level_at(bucket, limit, now_ms)))
         else:
-            asked.append(_window_standing(limit, _window(bucket, limit, now_ms)[1], now_ms))
+            bucket.spent = _window(bucket, limit, now_ms)
+            asked.append(_window_standing(limit, bucket.spent, now_ms))
     if any(standing.remaining == 0 for standing in asked):
         return Taken(admitted=False, now_ms=now_ms, standings=tuple(asked))
     after: list[Standing] = []
     for bucket, limit in zip(buckets, charges.limits, strict=True):
         if limit.algorithm is Algorithm.TOKEN_BUCKET:
             bucket.level = level_at(bucket, limit, now_ms) - limit.window_ms
-            bucket.at_ms = max(now_ms, bucket.at_ms)
+            bucket.at_ms = now_ms
             after.append(_standing(limit, bucket.level))
         else:
-            slot, bucket.spent = _window(bucket, limit, now_ms)
+            slot = now_ms // slot_ms(limit)
             bucket.spent[slot] = bucket.spent.get(slot, 0) + 1
             after.append(_window_standing(limit, bucket.spent, now_ms))
     return Taken(admitted=True, now_ms=now_ms, standings=tuple(after))

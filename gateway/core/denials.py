@@ -57,8 +57,7 @@ def _throttled(taken: Taken, what: str) -> Refusal:
         "resetAt": iso_time((taken.now_ms + tightest.full_in_ms) / 1000),
     }
     headers = (*rate_limit_headers(taken), ("Retry-After", str(wait_s)))
-    seconds = "1 second" if wait_s == 1 else f"{wait_s} seconds"
-    return Refusal(429, "rate_limit_exceeded", f"{what}. Try again in {seconds}", details, headers)
+    return Refusal(429, "rate_limit_exceeded", f"{what}. Try again in {wait_s} seconds", details, headers)
 
 
 def _unavailable(code: str, message: str, details: Mapping[str, Any] | None = None) -> Refusal:

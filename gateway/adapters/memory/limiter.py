@@ -24,7 +24,7 @@ class MemoryLimiter:
         """Start with no buckets; *clock_ms* gives Unix milliseconds."""
         self._clock_ms = clock_ms
         self._capacity = capacity
-        self._buckets: OrderedDict[tuple[str, str], Bucket] = OrderedDict()
+        self._buckets: OrderedDict[tuple[str, str, int, Algorithm], Bucket] = OrderedDict()
         self._last_known: OrderedDict[str, tuple[Charges, Taken]] = OrderedDict()
 
     async def take(self, charges: Charges) -> Taken:
@@ -40,6 +40,7 @@ class MemoryLimiter:
     def note(self, charges: Charges, taken: Taken) -> None:
         """Remember what the exact limiter said, for the time when it is gone."""
         self._last_known[charges.subject] = (charges, taken)
+        self._last_known.move_to_end(charges.subject)
         if len(self._last_known) > self._capacity:
             self._last_known.popitem(last=False)
 
@@ -48,7 +49,7 @@ class MemoryLimiter:
         self._buckets.clear()
 
     def _bucket(self, charges: Charges, limit: Limit) -> Bucket:
-        name = (charges.subject, limit.name)
+        name = (charges.subject, limit.name, limit.window_ms, limit.algorithm)
         bucket = self._buckets.get(name)
         if bucket is None:
             bucket = self._from_last_known(charges, limit)

@@ -4,7 +4,8 @@
 -- Answer: admitted (1 or 0), now_ms, then for each key: remaining tokens, ms until full, ms until a token is there.
 --
 -- The arithmetic is that of gateway/core/bucket.py, in whole numbers below 2^53, which Lua holds exactly: a token is
--- window_ms units, and capacity units come back every millisecond. A changed limit keeps the tokens, clamped.
+-- window_ms units, and capacity units come back every millisecond. A changed limit keeps the tokens, clamped. A clock
+-- step back moves what lies in the future to now, also on refusal: nobody waits for the old time to come.
 
 local SLOTS = 60
 
@@ -19,15 +20,50 @@ local function text(number)
   return string.format('%.0f', number)
 end
 
-local function level_now(stored, capacity, window)
+local function keep_level(key, level, window)
+  redis.call('SET', key, text(level) .. ':' .. text(now), 'PX', window + 1000)
+end
+
+local function level_now(key, capacity, window)
   local full = capacity * window
+  local stored = redis.call('GET', key)
   if not stored then
-    return full, 0
+    return full
   end
   local level, at = string.match(stored, '^(%d+):(%d+)$')
   level, at = tonumber(level), tonumber(at)
-  local elapsed = math.min(math.max(now - at, 0), window)
-  return math.min(math.min(level, full) + elapsed * capacity, full), at
+  if at > now then
+    keep_level(key, level, window)
+    at = now
+  end
+  return math.min(math.min(level, full) + math.min(now - at, window) * capacity, full)
+end
+
+local function keep_slot(key, slot, count, size)
+  redis.call('HSET', key, text(slot), text(count))
+  redis.call('PEXPIRE', key, (SLOTS + 2) * size)
+end
+
+local function spent_now(key, current, size)
+  local spent, gone, moved = {}, {}, 0
+  local stored = redis.call('HGETALL', key)
+  for at = 1, #stored, 2 do
+    local slot, count = tonumber(stored[at]), tonumber(stored[at + 1])
+    if slot >= current - SLOTS and slot <= current then
+      spent[slot] = count
+    else
+      gone[#gone + 1] = stored[at]
+      moved = moved + (slot > current and count or 0)
+    end
+  end
+  if moved > 0 then
+    spent[current] = (spent[current] or 0) + moved
+    keep_slot(key, current, spent[current], size)
+  end
+  if #gone > 0 then
+    redis.call('HDEL', key, unpack(gone))
+  end
+  return spent
 end
 
 local function bucket_standing(level, capacity, window)
@@ -73,21 +109,12 @@ for index, key in ipairs(KEYS) do
   local state = { kind = kind, capacity = capacity, window = window }
   local remaining, full, retry
   if kind == 't' then
-    state.level, state.at = level_now(redis.call('GET', key), capacity, window)
+    state.level = level_now(key, capacity, window)
     remaining, full, retry = bucket_standing(state.level, capacity, window)
   else
     state.size = ceil_div(window, SLOTS)
     state.slot = math.floor(now / state.size)
-    state.spent, state.old = {}, {}
-    local stored = redis.call('HGETALL', key)
-    for at = 1, #stored, 2 do
-      local slot = tonumber(stored[at])
-      if slot >= state.slot - SLOTS then
-        state.spent[slot] = tonumber(stored[at + 1])
-      else
-        state.old[#state.old + 1] = stored[at]
-      end
-    end
+    state.spent = spent_now(key, state.slot, state.size)
     remaining, full, retry = window_standing(state.spent, capacity, state.size)
   end
   if remaining < 1 then
@@ -106,15 +133,11 @@ if admitted == 1 then
     local remaining, full, retry
     if state.kind == 't' then
       local level = state.level - state.window
-      redis.call('SET', key, text(level) .. ':' .. text(math.max(now, state.at)), 'PX', state.window + 1000)
+      keep_level(key, level, state.window)
       remaining, full, retry = bucket_standing(level, state.capacity, state.window)
     else
       state.spent[state.slot] = (state.spent[state.slot] or 0) + 1
-      redis.call('HSET', key, text(state.slot), text(state.spent[state.slot]))
-      if #state.old > 0 then
-        redis.call('HDEL', key, unpack(state.old))
-      end
-      redis.call('PEXPIRE', key, state.window + 2 * state.size)
+      keep_slot(key, state.slot, state.spent[state.slot], state.size)
       remaining, full, retry = window_standing(state.spent, state.capacity, state.size)
     end
     answer[#answer + 1] = remaining
