@@ -104,10 +104,11 @@ class Journal:
         os.fdatasync(self._file)
 
     def rotate(self) -> None:
-        """Go on in a new segment."""
+        """Go on in a new segment; raises OSError when there cannot be one, and goes on in the old one."""
         self.flush()
-        os.close(self._file)
+        old = self._file
         self._open()
+        os.close(old)
 
     def close(self) -> None:
         """Write what is left and release the segment."""
@@ -117,11 +118,20 @@ class Journal:
         os.close(self._file)
 
     def _open(self) -> None:
+        path = self._directory / f"{self._name}-{self._serial + 1:06d}{SUFFIX}"
+        # Locked before it has its name: whoever finds an unlocked segment ships it and deletes it.
+        draft = path.with_suffix(".new")
+        file = os.open(draft, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            draft.rename(path)
+        except OSError:
+            os.close(file)
+            draft.unlink(missing_ok=True)
+            raise
         self._serial += 1
-        self._path = self._directory / f"{self._name}-{self._serial:06d}{SUFFIX}"
-        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._size = 0
+        self._path, self._file, self._size = path, file, 0
+        self._rotate_at = self._segment_max_bytes
 
     def _write(self, data: bytes, count: int) -> None:
         try:
@@ -136,15 +146,15 @@ class Journal:
         self._failing = False
         self._size += written
         self.appended += count
-        if self._size >= self._segment_max_bytes:
+        if self._size >= self._rotate_at:
             self._rotate_if_possible()
 
     def _rotate_if_possible(self) -> None:
         try:
             self.rotate()
         except OSError as error:
-            self._drop(0, error)
-            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._rotate_at = self._size + self._segment_max_bytes
+            log.warning("usage journal not rotated", journal=str(self._path), reason=error.strerror)
 
     def _drop(self, count: int, error: OSError) -> None:
         """Count what was lost, and cut off what was half written, so that the next record starts a line."""
@@ -167,20 +177,20 @@ class Batch:
     corrupt: int
 
 
-def read_batch(path: Path, start: int, *, closed: bool, limit: int = BATCH_BYTES) -> Batch:
-    """Read records from byte *start*, at most about *limit* bytes; a torn last line of a *closed* one is corrupt."""
+def read_batch(path: Path, start: int, end: int | None = None, *, limit: int = BATCH_BYTES) -> Batch:
+    """Read records from byte *start*, about *limit* bytes, up to *end* or, in an abandoned segment, to the file's end.
+
+    A last line that has no end was torn when its writer died, and is corrupt. Raises OSError.
+    """
     with path.open("rb") as file:
+        stop = os.fstat(file.fileno()).st_size if end is None else end
         file.seek(start)
-        data = file.read(limit)
-        at_end = len(data) < limit
-        if not at_end and b"\n" not in data:
+        data = file.read(min(limit, max(stop - start, 0)))
+        if start + len(data) < stop and not data.endswith(b"\n"):
             data += file.readline()
-    whole = data.rfind(b"\n") + 1
-    if closed and at_end:
-        whole = len(data)
     events: list[dict[str, Any]] = []
     corrupt = 0
-    for line in data[:whole].split(b"\n"):
+    for line in data.split(b"\n"):
         if not line:
             continue
         event = _decode(line)
@@ -188,14 +198,17 @@ def read_batch(path: Path, start: int, *, closed: bool, limit: int = BATCH_BYTES
             corrupt += 1
         else:
             events.append(event)
-    return Batch(events, start + whole, corrupt)
+    return Batch(events, start + len(data), corrupt)
 
 
 def _decode(line: bytes) -> dict[str, Any] | None:
     text = line[_HEADER:]
     if line[:_HEADER] != b"%08x " % zlib.crc32(text):
         return None
-    event = json.loads(text)
+    try:
+        event = json.loads(text)
+    except ValueError:
+        return None
     return event if isinstance(event, dict) else None
 
 

@@ -49,30 +49,31 @@ class EventShipper:
             try:
                 await self.drain()
                 wait_s = self._interval_s
-            except SinkDown as fault:
+            except (SinkDown, OSError) as fault:
                 self._telemetry.add(metrics.SHIP_FAILURES, 1)
                 wait_s = min(wait_s * 2, RETRY_LAST_S)
                 log.warning("usage events wait", reason=str(fault), retry_in_s=round(wait_s, 1))
 
     async def drain(self) -> None:
-        """Ship all that is complete now; raises SinkDown."""
+        """Ship all that is complete now; raises SinkDown, and OSError when the directory cannot be read."""
         self._journal.flush()
-        mine = self._journal.segment
+        # Past its size a segment may hold what a full disk cut off and what is about to be taken back.
+        mine, size = self._journal.segment, self._journal.size
         for path in await asyncio.to_thread(abandoned, self._directory, mine):
-            await self._ship(path, closed=True)
+            await self._ship(path)
             path.unlink(missing_ok=True)
             self._positions.pop(path.name, None)
-        await self._ship(mine, closed=False)
-        waiting = self._journal.size - self._positions.get(mine.name, 0)
+        await self._ship(mine, size)
+        waiting = self._journal.size - self._positions.get(self._journal.segment.name, 0)
         self._telemetry.set(metrics.JOURNAL_BYTES, max(waiting, 0))
 
-    async def _ship(self, path: Path, *, closed: bool) -> None:
-        """Ship one segment to its end."""
+    async def _ship(self, path: Path, end: int | None = None) -> None:
+        """Ship one segment up to *end*, or to the file's end."""
         position = self._positions.get(path.name)
         if position is None:
             position = await self._sink.position(path.name)
         while True:
-            batch = await self._read(path, position, closed=closed)
+            batch = await self._read(path, position, end)
             if batch is None or batch.end == position:
                 break
             reached = await self._sink.write(path.name, position, batch.end, batch.events)
@@ -85,8 +86,8 @@ class EventShipper:
             self._positions[path.name] = position
         self._positions[path.name] = position
 
-    async def _read(self, path: Path, position: int, *, closed: bool) -> Batch | None:
+    async def _read(self, path: Path, position: int, end: int | None) -> Batch | None:
         try:
-            return await asyncio.to_thread(read_batch, path, position, closed=closed)
+            return await asyncio.to_thread(read_batch, path, position, end)
         except FileNotFoundError:
             return None
