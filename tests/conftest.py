@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.backends import backend
 from tests.demos import demo
 from tests.servers import (
     own_postgres,
@@ -14,6 +15,7 @@ from tests.servers import (
 )
 
 __all__ = [
+    "backend",
     "demo",
     "own_postgres",
     "postgres_dsn",

@@ -1,0 +1,81 @@
+"""Asks an upstream as the forwarder does, for the tests of `adapters/http`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.adapters.http.upstream import Upstream
+from gateway.core.snapshot import Timeouts, UpstreamSettings, UpstreamTarget
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from gateway.core.headers import Field
+
+FIRST_BYTE_S = 0.5
+TIMEOUTS = Timeouts(connect_s=0.5, first_byte_s=FIRST_BYTE_S, idle_s=0.5, total_s=20.0)
+
+
+@dataclass
+class Whole:
+    """An answer read to its end."""
+
+    status: int
+    fields: list[Field]
+    body: bytes
+
+
+class Asker:
+    """An upstream with one or more targets on this machine, and requests to it."""
+
+    def __init__(self, *ports: int, timeouts: Timeouts = TIMEOUTS, idle_connections_max: int = 128) -> None:
+        targets = tuple(UpstreamTarget("127.0.0.1", port, f"127.0.0.1:{port}") for port in ports)
+        settings = UpstreamSettings("tested", targets, timeouts, idle_connections_max=idle_connections_max)
+        self.upstream = Upstream(settings, asyncio.get_running_loop())
+
+    async def aclose(self) -> None:
+        """Close the upstream's connections, and let the loop do so."""
+        self.upstream.close()
+        await asyncio.sleep(0)
+
+    def head(self, method: str, path: str, *lines: str) -> Callable[[UpstreamTarget], bytes]:
+        def head(target: UpstreamTarget) -> bytes:
+            fields = "".join(f"{line}\r\n" for line in (f"Host: {target.authority}", *lines))
+            return f"{method} {path} HTTP/1.1\r\n{fields}\r\n".encode()
+
+        return head
+
+    async def ask(
+        self,
+        method: str = "GET",
+        path: str = "/",
+        *,
+        body: bytes | AsyncIterator[bytes] = b"",
+        length: int | None = None,
+    ) -> Whole:
+        """Send a request and read its answer to the end."""
+        size = len(body) if isinstance(body, bytes) and body else length
+        lines = [] if size is None else [f"Content-Length: {size}"]
+        answer = await self.upstream.forward(method, self.head(method, path, *lines), body)
+        pieces = []
+        try:
+            if answer.complete:
+                return Whole(answer.status, answer.fields, answer.take_body())
+            last = False
+            while not last:
+                piece, last = await answer.read()
+                pieces.append(piece)
+        finally:
+            answer.release()
+        return Whole(answer.status, answer.fields, b"".join(pieces))
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 3.0) -> bool:
+    """Ask *condition* until it is true, and say whether that came within *timeout_s*."""
+    deadline = time.monotonic() + timeout_s
+    while not (held := condition()) and time.monotonic() < deadline:
+        await asyncio.sleep(0.005)
+    return held
