@@ -1,0 +1,1 @@
+"""The house: documents that tell the truth, names that exist, sizes that can be read."""
