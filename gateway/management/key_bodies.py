@@ -1,0 +1,180 @@
+"""Bodies that describe a key: every field that may be set, with its rule (contract section 3)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo
+
+from gateway.adapters.postgres.keys import RATE_LIMIT_PER_HOUR
+from gateway.core.keys import KeyStatus
+from gateway.core.network import NetworkSyntaxError, parse_network
+from gateway.management.bodies import Body
+from gateway.management.webhook_secrets import read_secret
+from gateway.management.webhook_urls import check_webhook_url
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+RATE_LIMIT_MAX: Final = 1_000_000_000
+NAME_MAX_CHARACTERS: Final = 100
+GRACE_MAX_S: Final = 30 * 86_400
+LIMIT_DEFAULT: Final = 20
+LIMIT_MAX: Final = 100
+PAGE_MAX: Final = 1_000_000_000
+
+_WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
+_TIME_MAX_CHARACTERS: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the rules depend on: the configured scopes, the time (Unix seconds), whether webhooks may stay inside."""
+
+    scopes: Collection[str]
+    now: float
+    allow_private: bool
+
+
+def _rules(validation: ValidationInfo) -> Rules:
+    assert isinstance(validation.context, Rules)
+    return validation.context
+
+
+def _scope(name: str, validation: ValidationInfo) -> str:
+    if name not in _rules(validation).scopes:
+        message = f"is not a scope; expected one of {', '.join(_rules(validation).scopes)}"
+        raise ValueError(message)
+    return name
+
+
+def _distinct(names: list[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _network(text: str) -> str:
+    try:
+        parse_network(text)
+    except NetworkSyntaxError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+def _moment(value: Any, validation: ValidationInfo) -> datetime | None:
+    """Read an ISO 8601 time with its offset, to the millisecond, that lies in the future."""
+    if value is None:
+        return None
+    expected = "must be an ISO 8601 time with an offset, e.g. 2030-12-31T23:59:59Z"
+    if not isinstance(value, str) or len(value) > _TIME_MAX_CHARACTERS or "T" not in value:
+        raise ValueError(expected)
+    try:
+        parsed = datetime.fromisoformat(value)
+        moment = parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(expected) from None
+    if parsed.tzinfo is None:
+        raise ValueError(expected)
+    if moment.timestamp() <= _rules(validation).now:
+        message = "must be in the future"
+        raise ValueError(message)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _url(text: str, validation: ValidationInfo) -> str:
+    check_webhook_url(text, allow_private=_rules(validation).allow_private)
+    return text
+
+
+def _secret(value: Any) -> bytes | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        message = "must be a string"
+        raise ValueError(message)  # noqa: TRY004 - pydantic reports a ValueError, and lets a TypeError through
+    return read_secret(value)
+
+
+def _status(value: Any) -> KeyStatus:
+    try:
+        return KeyStatus(value)
+    except ValueError:
+        message = f"must be one of {', '.join(KeyStatus)}"
+        raise ValueError(message) from None
+
+
+def _whole(text: Any) -> int:
+    if not isinstance(text, str) or _WHOLE.fullmatch(text) is None:
+        message = "must be a whole number"
+        raise ValueError(message)
+    return int(text)
+
+
+def _at_most(limit: int) -> int:
+    return min(limit, LIMIT_MAX)
+
+
+Name = Annotated[str, Field(min_length=1, max_length=NAME_MAX_CHARACTERS)]
+Scopes = Annotated[
+    list[Annotated[str, AfterValidator(_scope)]], Field(min_length=1, max_length=100), AfterValidator(_distinct)
+]
+RateLimit = Annotated[int, Field(ge=1, le=RATE_LIMIT_MAX)]
+Networks = list[Annotated[str, AfterValidator(_network)]] | None
+Expiry = Annotated[datetime | None, BeforeValidator(_moment)]
+WebhookUrl = Annotated[str, AfterValidator(_url)] | None
+WebhookSecret = Annotated[bytes | None, BeforeValidator(_secret), Field(repr=False)]
+Status = Annotated[KeyStatus, BeforeValidator(_status)]
+
+
+class _Described(Body):
+    """What describes a key."""
+
+    def columns(self) -> dict[str, Any]:
+        """Give what the body names, by column; the webhook's secret is left out, since it has to be encrypted first."""
+        return {name: getattr(self, name) for name in self.model_fields_set if name != "webhook_secret"}
+
+
+class CreateBody(_Described):
+    """What POST /api-keys takes."""
+
+    name: Name
+    scopes: Scopes
+    description: str | None = None
+    rate_limit_per_hour: RateLimit = RATE_LIMIT_PER_HOUR
+    allowed_ips: Networks = None
+    expires_at: Expiry = None
+    webhook_url: WebhookUrl = None
+    webhook_secret: WebhookSecret = None
+
+
+class UpdateBody(_Described):
+    """What PUT /api-keys/{id} takes; the defaults are never used, for only what is named is changed."""
+
+    name: Name = ""
+    scopes: Scopes = Field(default_factory=list)
+    description: str | None = None
+    rate_limit_per_hour: RateLimit = RATE_LIMIT_PER_HOUR
+    status: Status = KeyStatus.ACTIVE
+    allowed_ips: Networks = None
+    expires_at: Expiry = None
+    webhook_url: WebhookUrl = None
+    webhook_secret: WebhookSecret = None
+
+
+class PageQuery(Body):
+    """What GET /api-keys takes in its query; other parameters mean nothing, and do no harm."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    page: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=PAGE_MAX)] = 1
+    limit: Annotated[int, BeforeValidator(_whole), Field(ge=1), AfterValidator(_at_most)] = LIMIT_DEFAULT
+    status: Status | None = None
+    search: Annotated[str, Field(max_length=NAME_MAX_CHARACTERS)] | None = None
+
+
+class RotateBody(Body):
+    """What POST /api-keys/{id}/rotate takes: how long the old secret goes on working, in seconds."""
+
+    grace_seconds: Annotated[int, Field(ge=0, le=GRACE_MAX_S)] = 0

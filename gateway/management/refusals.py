@@ -1,0 +1,107 @@
+"""Refusals of the control plane: what an answer function raises when it cannot do what it was asked.
+
+`guarded` turns them, and the faults of what it depends on, into answers: nothing else maps exceptions to statuses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from gateway.core.answers import error_answer
+from gateway.core.denials import RETRY_SOON_S, Refusal
+from gateway.management.passwords import PasswordsBusy
+from gateway.ports import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.core.answers import Answer, AnswerFunction, Asked
+
+log = structlog.get_logger()
+
+_CHALLENGE: Final = 'Bearer realm="api"'
+_RETRY_AFTER: Final = (("Retry-After", str(RETRY_SOON_S)),)
+
+
+class Refused(Exception):
+    """What was asked is refused; *refusal* says how."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        """Carry the *refusal* to where it is answered."""
+        super().__init__(refusal.code)
+        self.refusal = refusal
+
+
+def bad_request(message: str) -> Refused:
+    """Refuse a body that cannot be read."""
+    return Refused(Refusal(400, "bad_request", message))
+
+
+def wrong_type() -> Refused:
+    """Refuse a body that does not say it is JSON."""
+    message = "The request body must be JSON: send Content-Type: application/json"
+    return Refused(Refusal(415, "unsupported_media_type", message))
+
+
+def invalid(problems: Sequence[tuple[str, str]]) -> Refused:
+    """Refuse values by field and rule, all at once; *problems* are pairs of field (may be "") and message."""
+    errors = [{"field": field, "message": message} for field, message in problems]
+    first = ": ".join(part for part in problems[0] if part)
+    more = f" (and {len(problems) - 1} more, see details)" if len(problems) > 1 else ""
+    return Refused(Refusal(422, "validation_error", f"{first}{more}", {"errors": errors}))
+
+
+def not_logged_in(*, presented: bool) -> Refused:
+    """Refuse a request without a usable login token (RFC 6750 section 3)."""
+    if not presented:
+        expected = {"expected": "Authorization: Bearer <token from POST /auth/login>"}
+        header = (("WWW-Authenticate", _CHALLENGE),)
+        return Refused(Refusal(401, "unauthorized", "Missing Authorization header", expected, header))
+    message = "The login token is not valid or has expired. Log in again"
+    header = (("WWW-Authenticate", f'{_CHALLENGE}, error="invalid_token", error_description="{message}"'),)
+    return Refused(Refusal(401, "unauthorized", message, None, header))
+
+
+def wrong_credentials() -> Refused:
+    """Refuse a login, without saying which of the two was wrong."""
+    message = "E-mail or password is wrong"
+    return Refused(Refusal(401, "invalid_credentials", message, None, (("WWW-Authenticate", _CHALLENGE),)))
+
+
+def no_such_key() -> Refused:
+    """Refuse an id that does not exist, or that is another account's, which must look the same."""
+    return Refused(Refusal(404, "not_found", "No such API key"))
+
+
+def conflict(message: str) -> Refused:
+    """Refuse a change that the present state does not allow."""
+    return Refused(Refusal(409, "conflict", message))
+
+
+_UNAVAILABLE: Final = Refusal(
+    503, "service_unavailable", "The key store cannot be reached at the moment. Try again shortly", None, _RETRY_AFTER
+)
+_OVERLOADED: Final = Refusal(
+    503, "overloaded", "Too many logins are being checked at the moment. Try again shortly", None, _RETRY_AFTER
+)
+
+
+def guarded(function: AnswerFunction) -> AnswerFunction:
+    """Give *function* with its refusals and faults answered; bugs go on to the caller, who answers 500."""
+
+    async def answer(asked: Asked) -> Answer:
+        try:
+            return await function(asked)
+        except Refused as refused:
+            refusal = refused.refusal
+        except PasswordsBusy:
+            log.warning("logins overloaded", request_id=asked.request_id)
+            refusal = _OVERLOADED
+        except (Fault, TimeoutError) as fault:
+            log.warning("management unavailable", kind=type(fault).__name__, request_id=asked.request_id)
+            refusal = _UNAVAILABLE
+        return error_answer(refusal, asked.request_id, asked.now)
+
+    return answer

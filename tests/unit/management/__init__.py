@@ -1,0 +1,1 @@
+"""The control plane's own judgement: bodies, passwords, addresses of webhooks."""

@@ -1,0 +1,43 @@
+"""Webhook secrets: the two forms in which owners give them."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.management.webhook_secrets import WebhookSecretError, new_secret, read_secret, show_secret
+
+
+@given(st.binary(min_size=16, max_size=128))
+def test_secret_survives_being_shown_and_given_again(secret: bytes) -> None:
+    assert read_secret(show_secret(secret)) == secret
+
+
+def test_text_is_used_as_its_bytes() -> None:
+    assert read_secret("a secret with é in it") == "a secret with é in it".encode()
+
+
+def test_new_secret_has_32_bytes_and_differs_each_time() -> None:
+    assert len(new_secret()) == 32
+    assert new_secret() != new_secret()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a" * 15,
+        "a" * 129,
+        "whsec_",
+        "whsec_not base64!",
+        "whsec_" + base64.b64encode(b"a" * 15).decode(),
+        "whsec_" + base64.b64encode(b"a" * 129).decode(),
+        "whsec_éééééééééééééééé",
+    ],
+)
+def test_too_short_too_long_or_broken_is_refused(text: str) -> None:
+    with pytest.raises(WebhookSecretError):
+        read_secret(text)
