@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 if TYPE_CHECKING:
     from gateway.adapters.memory.keycache import KeyCache
+
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
 
 log = structlog.get_logger()
 
@@ -21,19 +24,14 @@ class Invalidator:
 
     def on_change(self, payload: str) -> None:
         """Drop what *payload* names; what is not understood may be a newer version's word for any change."""
-        kind, _, name = payload.partition(":")
-        if kind == "key":
-            self._keys.drop_key(name)
-            return
-        if kind == "secret":
-            try:
+        match payload.partition(":"):
+            case ("key", ":", key_id):
+                self._keys.drop_key(key_id)
+            case ("secret", ":", name) if _DIGEST.fullmatch(name):
                 self._keys.drop_secret(bytes.fromhex(name))
-            except ValueError:
-                pass
-            else:
-                return
-        log.warning("key change not understood", payload=payload[:100])
-        self._keys.suspect_all()
+            case _:
+                log.warning("key change not understood", payload=payload[:100])
+                self._keys.suspect_all()
 
     def on_resync(self) -> None:
         """Read every key again before use: changes between two connections were not heard."""
