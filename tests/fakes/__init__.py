@@ -1,0 +1,1 @@
+"""Ordinary classes in place of real parts, where a real part cannot do what the test needs."""
