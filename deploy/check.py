@@ -83,7 +83,7 @@ def check_prometheus() -> list[str]:
     return [
         *run("promtool", "check", "config", DEPLOY / "prometheus" / "prometheus.yml"),
         *run("promtool", "test", "rules", RULE_TESTS),
-        *dashboards.rule_problems(rules, dashboards.exported_names(METRICS)),
+        *dashboards.rule_problems(rules, dashboards.exported_series(METRICS)),
         *dashboards.untested_alerts(rules, yaml.safe_load(RULE_TESTS.read_text())),
     ]
 
@@ -94,7 +94,7 @@ def check_dashboards() -> list[str]:
     rules: list[dict[str, Any]] = []
     for path in sorted((DEPLOY / "grafana" / "dashboards").glob("*.json")):
         dashboard = json.loads(path.read_text())
-        problems += dashboards.dashboard_problems(path.name, dashboard, dashboards.exported_names(METRICS))
+        problems += dashboards.dashboard_problems(path.name, dashboard, dashboards.exported_series(METRICS))
         for number, (title, expression) in enumerate(dashboards.expressions(dashboard)):
             rules.append({"record": f"panel:{number}", "expr": expression, "labels": {"panel": title}})
     with tempfile.TemporaryDirectory() as directory:

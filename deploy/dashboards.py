@@ -14,23 +14,33 @@ if TYPE_CHECKING:
     from gateway.telemetry.metrics import Metric
 
 _OURS: Final = re.compile(r"\bgateway_\w+")
+_GROUPED: Final = re.compile(r"\b(?:by|on|without) \(([^)]*)\)")
+_MATCHED: Final = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"")
 _HISTOGRAM_SUFFIXES: Final = ("_bucket", "_count", "_sum")
+_EVERYWHERE: Final = frozenset({"instance", "job"})
 _VARIABLES: Final = (("$__rate_interval", "1m"), ("$__interval", "1m"), ("$__range", "1h"), ("$instance", ".*"))
 
 
-def exported_names(metrics: Iterable[Metric]) -> frozenset[str]:
-    """Name the series that *metrics* become: a histogram has three."""
-    names: set[str] = set()
+def exported_series(metrics: Iterable[Metric]) -> dict[str, frozenset[str]]:
+    """Name the series that *metrics* become, each with its labels: a histogram has three, one of them with `le`."""
+    series: dict[str, frozenset[str]] = {}
     for metric in metrics:
-        suffixes = _HISTOGRAM_SUFFIXES if metric.kind == "histogram" else ("",)
-        names |= {metric.name + suffix for suffix in suffixes}
-    return frozenset(names)
+        labels = _EVERYWHERE | set(metric.labels)
+        for suffix in _HISTOGRAM_SUFFIXES if metric.kind == "histogram" else ("",):
+            series[metric.name + suffix] = labels | {"le"} if suffix == "_bucket" else labels
+    return series
 
 
-def unknown_metrics(where: str, expression: str, exported: frozenset[str]) -> list[str]:
-    """Say which metrics of ours *expression* names that are not *exported*."""
-    unknown = sorted(set(_OURS.findall(expression)) - exported)
-    return [f"{where}: {name} is not exported; expected a metric of gateway/telemetry/metrics.py" for name in unknown]
+def unknown_names(where: str, expression: str, exported: Mapping[str, frozenset[str]]) -> list[str]:
+    """Say which metrics of ours *expression* names that are not *exported*, and which labels none of them has."""
+    named = set(_OURS.findall(expression))
+    unknown = sorted(named - set(exported))
+    labels = {label.strip() for group in _GROUPED.findall(expression) for label in group.split(",")}
+    labels |= set(_MATCHED.findall(expression))
+    known = _EVERYWHERE.union(*(exported.get(name, ()) for name in named))
+    return [
+        f"{where}: {name} is not exported; expected a metric of gateway/telemetry/metrics.py" for name in unknown
+    ] + [f"{where}: no metric here has the label {label}" for label in sorted(labels - known) if not unknown]
 
 
 def panels(dashboard: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -50,7 +60,7 @@ def expressions(dashboard: Mapping[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
-def dashboard_problems(name: str, dashboard: Mapping[str, Any], exported: frozenset[str]) -> list[str]:
+def dashboard_problems(name: str, dashboard: Mapping[str, Any], exported: Mapping[str, frozenset[str]]) -> list[str]:
     """Check that every panel says what it shows, in which unit, of the chosen instances, from metrics that exist."""
     problems: list[str] = []
     for panel in panels(dashboard):
@@ -62,7 +72,7 @@ def dashboard_problems(name: str, dashboard: Mapping[str, Any], exported: frozen
         if not panel.get("targets"):
             problems.append(f"{where} shows nothing")
         for target in panel.get("targets", ()):
-            problems += unknown_metrics(where, target["expr"], exported)
+            problems += unknown_names(where, target["expr"], exported)
             if "$instance" not in target["expr"]:
                 problems.append(f"{where} ignores the variable $instance")
     ids = [panel["id"] for panel in dashboard["panels"]]
@@ -71,12 +81,12 @@ def dashboard_problems(name: str, dashboard: Mapping[str, Any], exported: frozen
     return problems
 
 
-def rule_problems(rules: Mapping[str, Any], exported: frozenset[str]) -> list[str]:
+def rule_problems(rules: Mapping[str, Any], exported: Mapping[str, frozenset[str]]) -> list[str]:
     """Check that every alert is about metrics that exist, and says how bad it is, what is wrong and what to read."""
     problems: list[str] = []
     for rule in (rule for group in rules["groups"] for rule in group["rules"]):
         where = f"alert {rule['alert']}"
-        problems += unknown_metrics(where, rule["expr"], exported)
+        problems += unknown_names(where, rule["expr"], exported)
         if rule.get("labels", {}).get("severity") not in {"warning", "critical"}:
             problems.append(f"{where}: severity is not warning or critical")
         expected = f"RUNBOOK.md#{rule['alert'].lower()}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from deploy.dashboards import dashboard_problems, exported_names, rule_problems, untested_alerts
+from deploy.dashboards import dashboard_problems, exported_series, rule_problems, untested_alerts
 from gateway.telemetry.metrics import METRICS, Metric
 from tests.house.tree import TOP
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DASHBOARDS = sorted((TOP / "deploy" / "grafana" / "dashboards").glob("*.json"))
 PROMETHEUS = TOP / "deploy" / "prometheus"
-EXPORTED = exported_names(METRICS)
+EXPORTED = exported_series(METRICS)
 
 
 def unused(metrics: tuple[Metric, ...], texts: list[str]) -> list[str]:

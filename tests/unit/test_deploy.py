@@ -9,11 +9,11 @@ import pytest
 from deploy.check import tool
 from deploy.dashboards import (
     dashboard_problems,
-    exported_names,
+    exported_series,
     expressions,
     panels,
     rule_problems,
-    unknown_metrics,
+    unknown_names,
     untested_alerts,
 )
 from gateway.telemetry.metrics import DENIALS, OVERHEAD
@@ -21,7 +21,7 @@ from gateway.telemetry.metrics import DENIALS, OVERHEAD
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-EXPORTED = exported_names([DENIALS, OVERHEAD])
+EXPORTED = exported_series([DENIALS, OVERHEAD])
 
 
 def a_panel(**changes: object) -> dict[str, Any]:
@@ -55,17 +55,29 @@ def rules_of(*rules: Mapping[str, Any]) -> dict[str, Any]:
 
 def test_a_histogram_is_exported_as_buckets_count_and_sum_and_not_by_its_own_name() -> None:
     assert {
-        "gateway_denials_total",
-        "gateway_request_overhead_seconds_bucket",
-        "gateway_request_overhead_seconds_count",
-        "gateway_request_overhead_seconds_sum",
+        "gateway_denials_total": {"instance", "job", "reason"},
+        "gateway_request_overhead_seconds_bucket": {"instance", "job", "route", "le"},
+        "gateway_request_overhead_seconds_count": {"instance", "job", "route"},
+        "gateway_request_overhead_seconds_sum": {"instance", "job", "route"},
     } == EXPORTED
 
 
+@pytest.mark.parametrize(
+    "expression",
+    ["sum by (code) (gateway_denials_total)", 'gateway_denials_total{code="x"}', 'gateway_denials_total{le!="1"}'],
+)
+def test_a_label_that_the_metric_does_not_have_is_named_with_its_place(expression: str) -> None:
+    (problem,) = unknown_names("alert A", expression, EXPORTED)
+    assert problem in {f"alert A: no metric here has the label {label}" for label in ("code", "le")}
+
+
+def test_labels_that_the_metric_has_are_not_complained_about() -> None:
+    expression = 'sum by (instance, reason) (rate(gateway_denials_total{instance=~"$instance", reason!="x"}[1m]))'
+    assert unknown_names("alert A", expression, EXPORTED) == []
+
+
 def test_a_metric_that_is_not_exported_is_named_with_its_place() -> None:
-    (problem,) = unknown_metrics(
-        "panel 'Denials'", "rate(gateway_denials_totals[1m]) / gateway_denials_total", EXPORTED
-    )
+    (problem,) = unknown_names("panel 'Denials'", "rate(gateway_denials_totals[1m]) / gateway_denials_total", EXPORTED)
     assert "panel 'Denials'" in problem
     assert "gateway_denials_totals is not exported" in problem
 
