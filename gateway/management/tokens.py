@@ -103,9 +103,7 @@ def _kid(token: str) -> str | None:
         header = jwt.get_unverified_header(token)
     except (jwt.InvalidTokenError, RecursionError):
         return None
-    if not header.keys() <= _HEADER or header.get("alg") != ALGORITHM:
-        return None
-    return header.get("kid")
+    return header.get("kid") if header.keys() <= _HEADER else None
 
 
 def _in_time(claims: dict[str, Any], now: float) -> bool:

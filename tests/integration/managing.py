@@ -90,9 +90,16 @@ class Managing:
 
 
 @contextlib.asynccontextmanager
+async def database_at(dsn: str) -> AsyncIterator[Database]:
+    """The database at *dsn*, connected or about to be."""
+    async with Database(dsn) as database:
+        yield database
+
+
+@contextlib.asynccontextmanager
 async def managing(dsn: str, **more: Any) -> AsyncIterator[Managing]:
     """The answers of the control plane on the database at *dsn*; *more* are other parts of the configuration."""
-    async with Database(dsn) as database:
+    async with database_at(dsn) as database:
         answers = management_answers(config_for(dsn, **more), database)
         yield Managing(answers.functions, database)
         answers.close()

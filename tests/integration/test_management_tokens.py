@@ -13,16 +13,18 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.adapters.postgres.pool import Database, DatabaseDown
+from gateway.adapters.postgres.pool import DatabaseDown
 from gateway.adapters.secrets.encryption import Encryption
 from gateway.management import signing_keys
 from gateway.management.signing_keys import SigningKeys
 from gateway.management.tokens import Session, SessionTokens
+from tests.integration.managing import database_at
 from tests.unit.management.asking import NOW
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from gateway.adapters.postgres.pool import Database
     from gateway.embedded.postgres import EmbeddedPostgres
 
 KEY = os.urandom(32)
@@ -36,7 +38,7 @@ def tokens_on(database: Database, key: bytes = KEY) -> SessionTokens:
 
 @pytest.fixture
 async def database(postgres_dsn: str) -> AsyncIterator[Database]:
-    async with Database(postgres_dsn) as database:
+    async with database_at(postgres_dsn) as database:
         yield database
 
 
@@ -192,7 +194,7 @@ async def test_a_flood_of_unknown_keys_reads_the_database_once(tokens: SessionTo
 async def test_known_keys_serve_on_while_postgres_is_away(
     own_postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with Database(own_postgres.dsn) as database:
+    async with database_at(own_postgres.dsn) as database:
         tokens = tokens_on(database)
         token, _ = await tokens.issue(SOMEBODY, NOW)
         await own_postgres.stop()
