@@ -13,9 +13,7 @@ from gateway.ports import KeySourceDown
 from tests.fakes.key_source import Clock, StallingSource
 from tests.limiters import eventually
 
-TTL_S = 25.0
-MAX_STALE_S = 900.0
-ABSENT_TTL_S = 5.0
+TTL_S, MAX_STALE_S, ABSENT_TTL_S = 25.0, 900.0, 5.0
 ENTRIES_MAX = 100
 
 DIGEST = b"\x01" * 32
