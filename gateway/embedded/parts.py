@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.embedded.errors import EmbeddedError
@@ -21,7 +22,7 @@ from gateway.embedded.processes import Child, Command, spawn
 from gateway.embedded.valkey import EmbeddedValkey
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
     from gateway.embedded.state import State
@@ -74,7 +75,7 @@ class Parts:
             arguments = [sys.executable, "-m", "gateway.embedded.backends", name, "--port", str(port), "--dsn", dsn]
             self.backends[name] = spawn(Command(name, arguments, self._state.log(name), environ=environ))
         for name, port in self._backend_ports.items():
-            await _until_it_answers(self.backends[name], port, "/healthz")
+            await _settle(self.backends[name], partial(answers_ok, port, "/healthz", _PROBE_TIMEOUT_S))
 
     async def start_gateway(self, config: Path, port: int, admin_port: int) -> None:
         """Start the gateway with *config*; it is ready on return.
@@ -86,7 +87,7 @@ class Parts:
         environ["GATEWAY_ADMIN_PORT"] = str(admin_port)
         arguments: list[str | Path] = [sys.executable, "-m", "gateway", "run", "-c", config]
         self._gateway = spawn(Command("gateway", arguments, self._state.log("gateway"), environ=environ))
-        await _until_it_answers(self._gateway, admin_port, "/readyz")
+        await _settle(self._gateway, partial(self._serves, admin_port))
 
     def workers(self) -> list[int]:
         """The workers that the gateway's parent says it has; none before it begins and after it ended in order."""
@@ -121,6 +122,10 @@ class Parts:
         await self.valkey.stop()
         await self.postgres.stop()
 
+    async def _serves(self, admin_port: int) -> bool:
+        # Without a worker of ours it is another gateway that answers: their ports can be shared.
+        return bool(self.workers()) and await answers_ok(admin_port, "/readyz", _PROBE_TIMEOUT_S)
+
     def _gateway_environ(self) -> dict[str, str]:
         return {
             "DATABASE_URL": self.postgres.dsn,
@@ -137,9 +142,9 @@ def _secret_key() -> str:
     return base64.b64encode(secrets.token_bytes(32)).decode("ascii")
 
 
-async def _until_it_answers(child: Child, port: int, path: str) -> None:
+async def _settle(child: Child, ready: Callable[[], Awaitable[bool]]) -> None:
     async def settled() -> bool:
-        return not child.alive or await answers_ok(port, path, _PROBE_TIMEOUT_S)
+        return not child.alive or await ready()
 
     if not await until(settled, _START_TIMEOUT_S) or not child.alive:
         raise EmbeddedError(child.obituary("did not start"))
