@@ -50,6 +50,6 @@ def management_answers(config: Config, database: Database) -> ManagementAnswers:
         "keys.update": keys.update,
         "keys.delete": keys.delete,
         "keys.rotate": keys.rotate,
-        "webhook_test": WebhookTest(database).test,
+        "webhooks.test": WebhookTest(database).test,
     }
     return ManagementAnswers({name: guarded(function) for name, function in functions.items()}, passwords)

@@ -33,7 +33,7 @@ async def principal_of(asking: Managing, body: dict[str, Any]) -> Principal:
 
 async def test_a_key_without_url_succeeds_and_is_told_that_nothing_was_sent(ada: Managing) -> None:
     principal = await principal_of(ada, KEY)
-    told = await ada.told(200, "webhook_test", BODY, principal=principal)
+    told = await ada.told(200, "webhooks.test", BODY, principal=principal)
     assert set(told) == {"data"}
     data = told["data"]
     assert data["success"] is True
@@ -45,14 +45,14 @@ async def test_a_key_without_url_succeeds_and_is_told_that_nothing_was_sent(ada:
 
 async def test_a_key_with_url_is_told_honestly_that_nothing_was_sent(ada: Managing) -> None:
     principal = await principal_of(ada, {**KEY, "webhookUrl": "https://a.example/"})
-    data = (await ada.told(200, "webhook_test", BODY, principal=principal))["data"]
+    data = (await ada.told(200, "webhooks.test", BODY, principal=principal))["data"]
     assert data["deliveryId"] is None
     assert "not delivered by this version" in data["message"]
 
 
 async def test_any_name_of_an_event_will_do(ada: Managing) -> None:
     principal = await principal_of(ada, KEY)
-    await ada.told(200, "webhook_test", {"event": "sdk.connection_test", "data": {}}, principal=principal)
+    await ada.told(200, "webhooks.test", {"event": "sdk.connection_test", "data": {}}, principal=principal)
 
 
 BROKEN: list[tuple[Any, str]] = [
@@ -71,7 +71,7 @@ BROKEN: list[tuple[Any, str]] = [
 async def test_a_body_that_breaks_a_rule_is_422(ada: Managing) -> None:
     principal = Principal("api_key_1", "account_1", ("WEBHOOKS",), "bk_live_abcd")
     for body, field in BROKEN:
-        told = await ada.told(422, "webhook_test", body, principal=principal)
+        told = await ada.told(422, "webhooks.test", body, principal=principal)
         assert [error["field"] for error in told["details"]["errors"]] == [field], body
 
 
@@ -81,4 +81,4 @@ async def test_without_postgres_it_is_503(own_postgres: EmbeddedPostgres) -> Non
         ada = await asking.logged_in("ada@example.com")
         principal = await principal_of(ada, KEY)
         await own_postgres.stop()
-        await ada.told(503, "webhook_test", BODY, principal=principal)
+        await ada.told(503, "webhooks.test", BODY, principal=principal)
