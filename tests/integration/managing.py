@@ -24,6 +24,17 @@ if TYPE_CHECKING:
     from gateway.core.decision import Principal
 
 PASSWORD = "correct horse battery staple"
+PAGE_EXAMPLE = {
+    "name": "My E-commerce Integration",
+    "description": "API key for Shopify integration",
+    "scopes": ["READ_BUDGETS", "WRITE_BUDGETS"],
+    "rateLimitPerHour": 1000,
+    "allowedIps": ["192.168.1.100", "10.0.0.50"],
+    "expiresAt": "2034-12-31T23:59:59Z",
+    "webhookUrl": "https://myapp.com/webhooks/billoget",
+}
+KEY_CALLS = ("keys.create", "keys.list", "keys.get", "keys.update", "keys.delete", "keys.rotate")
+SMALL = {"name": "Small", "scopes": ["READ_BUDGETS"]}
 CHEAP = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
 
 
@@ -87,6 +98,11 @@ class Managing:
         await self.user(email, role)
         told = await self.told(200, "login", {"email": email, "password": PASSWORD})
         return replace(self, token=told["token"])
+
+
+def fields_of(told: Any) -> set[str]:
+    """Give the fields that a 422 complains of."""
+    return {error["field"] for error in told["details"]["errors"]}
 
 
 @contextlib.asynccontextmanager
