@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.backends import backend
 from tests.demos import demo
+from tests.gateways import gateway, gateway_server, start_gateway
 from tests.servers import (
     own_postgres,
     postgres_dsn,
@@ -17,11 +18,14 @@ from tests.servers import (
 __all__ = [
     "backend",
     "demo",
+    "gateway",
+    "gateway_server",
     "own_postgres",
     "postgres_dsn",
     "postgres_server",
     "redis_url",
     "servers_directory",
+    "start_gateway",
     "valkey",
     "valkey_server",
 ]

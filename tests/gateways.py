@@ -1,0 +1,297 @@
+"""The gateway as a process in front of a recording backend, on a real Postgres and Valkey.
+
+`gateway` is one for a whole pytest process: a test has it to itself, with new keys and fresh addresses. A test that
+stops or kills what belongs to it asks for `start_gateway`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import asyncpg
+import pytest
+import requests
+import yaml
+
+from gateway.adapters.postgres.accounts import create_account
+from gateway.adapters.postgres.keys import NewKey, create_key
+from gateway.embedded.listening import free_port
+from tests.backends import Backend
+from tests.demos import wait_until
+from tests.servers import execute
+from tests.wire import Wire, fresh_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
+
+    from gateway.embedded.postgres import EmbeddedPostgres
+    from gateway.embedded.valkey import EmbeddedValkey
+    from tests.wire import Answer
+
+ROOT = Path(__file__).parent.parent
+BODY_MAX = 1_000_000
+BODY_IDLE_S = 0.6
+FIRST_BYTE_S = 0.8
+FAILURES_MAX = 20
+EVERY_SCOPE = (
+    *("READ_BUDGETS", "WRITE_BUDGETS", "READ_CUSTOMERS", "WRITE_CUSTOMERS", "READ_PRODUCTS", "WRITE_PRODUCTS"),
+    "WEBHOOKS",
+)
+_START_TIMEOUT_S = 20.0
+_TIMEOUT_S = 10.0
+T = TypeVar("T")
+_FORBIDDEN_IN_LOGS = ("Traceback", "never retrieved", "never awaited", '"event": "bug"', "Unclosed")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run *work* on a loop of its own, from a test that is not a coroutine."""
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def settings(backend_url: str) -> dict[str, Any]:
+    """The project's own gateway.yaml in front of *backend_url*, made quick to lose its patience."""
+    document: dict[str, Any] = yaml.safe_load((ROOT / "gateway.yaml").read_text(encoding="utf-8"))
+    timeouts = {"connect_s": 0.5, "first_byte_s": FIRST_BYTE_S, "idle_s": 1.5, "total_s": 30}
+    document["upstreams"] = {
+        name: {"targets": [backend_url], "timeouts": timeouts} for name in ("budgets", "customers", "products")
+    }
+    document["upstreams"]["gone"] = {"targets": [f"http://127.0.0.1:{free_port()}"]}
+    route = {"name": "gone", "methods": ["GET", "POST"], "path": "/api/public/gone", "scope": "READ_BUDGETS"}
+    document["routes"].append(route | {"upstream": "gone"})
+    for route in document["routes"]:
+        if route["name"] == "products.write":
+            route["body_max_bytes"] = 200_000_000
+    document["requests"] = {"body_max_bytes": BODY_MAX, "body_idle_s": BODY_IDLE_S}
+    document["limits"]["failed_authentications"] = {"capacity": FAILURES_MAX, "refill_per_s": 1}
+    document["usage"]["ship_interval_ms"] = 50
+    document["drain"] = {"timeout_s": 5}
+    return document
+
+
+class Gateway:
+    """`gateway run` as a process, with its state in *directory*; *url* and *admin_url* are where it serves."""
+
+    def __init__(self, directory: Path, dsn: str, redis_url: str, backend: Backend, document: dict[str, Any]) -> None:
+        self.backend = backend
+        self.dsn = dsn
+        self.port, self.admin_port = free_port(), free_port()
+        self.admin_url = f"http://127.0.0.1:{self.admin_port}"
+        self.state = directory / "state"
+        self._output = directory / "output"
+        self._config = directory / "gateway.yaml"
+        self._config.write_text(yaml.safe_dump(document), encoding="utf-8")
+        self._environ = os.environ | {
+            "DATABASE_URL": dsn,
+            "REDIS_URL": redis_url,
+            "GATEWAY_STATE": str(self.state),
+            "GATEWAY_ADDRESS": "127.0.0.1",
+            "GATEWAY_PORT": str(self.port),
+            "GATEWAY_ADMIN_PORT": str(self.admin_port),
+            "GATEWAY_SECRET_KEY": base64.b64encode(b"k" * 32).decode(),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self._keys: list[str] = []
+        self._known: dict[tuple[str, ...], str] = {}
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The parent of the workers."""
+        assert self._process
+        return self._process
+
+    @property
+    def output(self) -> str:
+        """All that it logged."""
+        return self._output.read_text(encoding="utf-8")
+
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of its workers."""
+        pids: list[int] = json.loads((self.state / "workers.json").read_bytes())["workers"]
+        return pids
+
+    @property
+    def health(self) -> dict[str, Any]:
+        """What /readyz says, with the status beside it; empty when nobody answers."""
+        try:
+            answer = requests.get(f"{self.admin_url}/readyz", timeout=2)
+        except requests.RequestException:
+            return {}
+        document: dict[str, Any] = answer.json() | {"code": answer.status_code}
+        return document
+
+    @property
+    def everything(self) -> str:
+        """A key with every scope and more requests than any test makes."""
+        return self._known_key(EVERY_SCOPE)
+
+    @property
+    def readonly(self) -> str:
+        """A key that may only read budgets."""
+        return self._known_key(("READ_BUDGETS",))
+
+    def _known_key(self, scopes: tuple[str, ...]) -> str:
+        if scopes not in self._known:
+            self._known[scopes] = self.make_key(*scopes, rate_limit_per_hour=1_000_000)
+        return self._known[scopes]
+
+    def begin(self, *arguments: str) -> None:
+        """Start the process and wait for nothing."""
+        command = [sys.executable, "-m", "gateway", "run", "-c", str(self._config), *arguments]
+        with self._output.open("ab") as output:
+            self._process = subprocess.Popen(
+                command, stdout=output, stderr=output, env=self._environ, cwd=ROOT, start_new_session=True
+            )
+
+    def start(self, *arguments: str) -> None:
+        """Start the process and wait until it takes traffic."""
+        self.begin(*arguments)
+        wait_until(lambda: self.health.get("code") == 200 or self.process.poll() is not None, _START_TIMEOUT_S)
+        assert self.health.get("code") == 200, self.output
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send *number* and give the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(15)
+
+    def connect(self, source: str | None = None, timeout_s: float = 8.0) -> Wire:
+        """Open a connection as a client, from an address that nobody has used before unless *source* is given."""
+        return Wire(self.port, source or fresh_address(), timeout_s)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        key: str | None = None,
+        fields: Sequence[str] = (),
+        body: bytes | None = None,
+        source: str | None = None,
+    ) -> Answer:
+        """Send one request on a connection of its own."""
+        with self.connect(source) as wire:
+            return wire.ask(method, path, key, fields, body)
+
+    def make_key(self, *scopes: str, **options: Any) -> str:
+        """Make an API key with *scopes*, by default every one; *options* are those of `NewKey`."""
+
+        async def make() -> str:
+            connection = await asyncpg.connect(self.dsn, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S)
+            try:
+                account = await create_account(connection, "Tests")
+                new = NewKey(account_id=account, name="A test's", scopes=scopes or EVERY_SCOPE, **options)
+                return (await create_key(connection, new)).key
+            finally:
+                await connection.close(timeout=_TIMEOUT_S)
+
+        key = run(make())
+        self._keys.append(key)
+        return key
+
+    def execute(self, statement: str) -> None:
+        """Run one *statement* in its database."""
+        run(execute(self.dsn, statement))
+
+    def fetch(self, query: str, *arguments: Any) -> list[dict[str, Any]]:
+        """The rows of a *query* in its database."""
+
+        async def fetch() -> list[dict[str, Any]]:
+            connection = await asyncpg.connect(self.dsn, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S)
+            try:
+                return [dict(row) for row in await connection.fetch(query, *arguments)]
+            finally:
+                await connection.close(timeout=_TIMEOUT_S)
+
+        return run(fetch())
+
+    def metrics(self) -> str:
+        """What Prometheus would scrape."""
+        return requests.get(f"{self.admin_url}/metrics", timeout=5).text
+
+    def check_log(self, since: int = 0) -> None:
+        """Fail when what was logged after the first *since* characters has a key in it, or tells of a bug."""
+        logged = self.output[since:]
+        assert not [key for key in self._keys if key in logged]
+        assert not [word for word in _FORBIDDEN_IN_LOGS if word in logged], logged
+
+    def kill(self) -> None:
+        """Leave nothing of it, whatever state it is in."""
+        if self._process is not None:
+            pids = self.workers if (self.state / "workers.json").exists() else []
+            for pid in pids:
+                if Path(f"/proc/{pid}").exists():
+                    os.kill(pid, signal.SIGCONT)
+            self._process.kill()
+            self._process.wait(10)
+            assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 10)
+
+
+@pytest.fixture(scope="session")
+def gateway_server(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: EmbeddedPostgres, valkey_server: EmbeddedValkey
+) -> Iterator[Gateway]:
+    """The gateway of this pytest process; a test wants `gateway` instead."""
+    run(execute(postgres_server.dsn, "CREATE DATABASE of_the_gateway TEMPLATE migrated"))
+    backend = Backend()
+    dsn = postgres_server.dsn_of("of_the_gateway")
+    gateway = Gateway(tmp_path_factory.mktemp("gateway"), dsn, valkey_server.url, backend, settings(backend.url))
+    try:
+        gateway.start()
+        yield gateway
+        assert gateway.end() == 0
+    finally:
+        gateway.kill()
+        backend.close()
+
+
+@pytest.fixture
+def gateway(gateway_server: Gateway) -> Iterator[Gateway]:
+    """A gateway that serves; whatever the test did, it serves afterwards, and has not logged a bug or a key."""
+    gateway = gateway_server
+    logged, workers = len(gateway.output), gateway.workers
+    gateway.backend.forget()
+    yield gateway
+    assert not gateway.backend.failures
+    assert gateway.workers == workers
+    gateway.check_log(since=logged)
+
+
+@pytest.fixture
+def start_gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
+    """Start a gateway of the test's own: `start_gateway(dsn, redis_url, change)`, where *change* edits its settings."""
+    started: list[Gateway] = []
+
+    def start(
+        dsn: str,
+        redis_url: str,
+        change: Callable[[dict[str, Any]], None] | None = None,
+        *arguments: str,
+        wait: bool = True,
+    ) -> Gateway:
+        backend = Backend()
+        document = settings(backend.url)
+        if change is not None:
+            change(document)
+        directory = tmp_path / f"gateway-{len(started)}"
+        directory.mkdir()
+        gateway = Gateway(directory, dsn, redis_url, backend, document)
+        started.append(gateway)
+        if wait:
+            gateway.start(*arguments)
+        else:
+            gateway.begin(*arguments)
+        return gateway
+
+    yield start
+    for gateway in started:
+        gateway.kill()
+        gateway.backend.close()
+        gateway.check_log()
