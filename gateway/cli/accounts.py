@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import sys
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -22,21 +21,17 @@ from gateway.adapters.postgres.accounts import (
     list_users,
     set_password_hash,
 )
-from gateway.adapters.postgres.connection import CONNECT_ERRORS, connect, reason
-from gateway.adapters.postgres.schema import check_schema
+from gateway.cli.database import checked_connection, only_account
 from gateway.cli.run import config_option, load_or_exit
 from gateway.core.denials import iso_time
 from gateway.management.passwords import PASSWORD_MAX_BYTES, Passwords
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from gateway.adapters.postgres.accounts import Account
-    from gateway.adapters.postgres.connection import Connection
     from gateway.settings.schema import Config
 
-TIMEOUT_S: Final = 10.0
 PASSWORD_MIN_CHARACTERS: Final = 12
 
 _EMAIL: Final = re.compile(r"(?=.{3,254}$)[^@\s]+@[^@\s]+")
@@ -60,7 +55,7 @@ def create_account_command(name: str, config_file: Path, *, as_json: bool) -> No
         raise click.ClickException("the name of an account has 1 to 100 printable characters")
 
     async def work() -> str:
-        async with _connection(load_or_exit(config_file)) as connection:
+        async with checked_connection(load_or_exit(config_file)) as connection:
             return await create_account(connection, name)
 
     account_id = asyncio.run(work())
@@ -74,7 +69,7 @@ def list_accounts_command(config_file: Path, *, as_json: bool) -> None:
     """List all accounts, oldest first."""
 
     async def work() -> list[Account]:
-        async with _connection(load_or_exit(config_file)) as connection:
+        async with checked_connection(load_or_exit(config_file)) as connection:
             return await list_accounts(connection)
 
     found = asyncio.run(work())
@@ -115,8 +110,8 @@ def create_user_command(email: str, account_id: str | None, role: str, config_fi
 
     async def work() -> User | None:
         password_hash = await _hashed(config, password)
-        async with _connection(config) as connection:
-            owner = account_id or await _only_account(connection)
+        async with checked_connection(config) as connection:
+            owner = account_id or await only_account(connection)
             try:
                 await create_user(connection, owner, email, password_hash, role)
             except EmailTaken:
@@ -140,7 +135,7 @@ def change_password_command(email: str, config_file: Path) -> None:
 
     async def work() -> None:
         password_hash = await _hashed(config, password)
-        async with _connection(config) as connection:
+        async with checked_connection(config) as connection:
             user = await find_user(connection, email)
             if user is None:
                 raise click.ClickException(f"there is no user {email}; see `gateway users list`")
@@ -158,7 +153,7 @@ def list_users_command(account_id: str | None, config_file: Path, *, as_json: bo
     """List the users of an account, or of all."""
 
     async def work() -> list[User]:
-        async with _connection(load_or_exit(config_file)) as connection:
+        async with checked_connection(load_or_exit(config_file)) as connection:
             return await list_users(connection, account_id)
 
     found = asyncio.run(work())
@@ -167,32 +162,6 @@ def list_users_command(account_id: str | None, config_file: Path, *, as_json: bo
         return
     for user in found:
         click.echo(f"{user.email}  {user.role}  {user.account_id}{'  disabled' if user.disabled else ''}")
-
-
-@asynccontextmanager
-async def _connection(config: Config) -> AsyncIterator[Connection]:
-    """Lend a connection to a database whose schema fits; everything else ends the command with one line."""
-    try:
-        connection = await connect(config.postgres.dsn.get_secret_value(), config.postgres.connect_timeout_s)
-    except CONNECT_ERRORS as error:
-        raise click.ClickException(f"cannot connect to Postgres: {reason(error)}; see postgres.dsn") from None
-    try:
-        async with asyncio.timeout(TIMEOUT_S):
-            schema = await check_schema(connection)
-            if not schema.usable:
-                raise click.ClickException(schema.message)
-            yield connection
-    except TimeoutError:
-        raise click.ClickException("Postgres did not answer in time; try again") from None
-    finally:
-        connection.terminate()
-
-
-async def _only_account(connection: Connection) -> str:
-    found = await list_accounts(connection)
-    if len(found) != 1:
-        raise click.ClickException(f"there are {len(found)} accounts; say which with --account")
-    return found[0].id
 
 
 async def _hashed(config: Config, password: str) -> str:

@@ -81,9 +81,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def _inner(address: IPv6Address) -> IPv4Address | None:
-    """Find the IPv4 address that an IPv6 one leads to: mapped, 6to4, Teredo, NAT64 (RFC 6052, 8215), compatible."""
-    if address.teredo is not None:
-        return address.teredo[1]
+    """Find the IPv4 address that an IPv6 one leads to: mapped, 6to4, NAT64 (RFC 6052, RFC 8215), compatible."""
     inner = address.ipv4_mapped or address.sixtofour
     if inner is None and any(address in network for network in _TRANSLATED):
         inner = IPv4Address(int(address) & 0xFFFFFFFF)

@@ -89,7 +89,7 @@ async def test_whoever_is_made_can_log_in_and_change_the_password(command: Comma
 
 
 async def test_what_cannot_be_done_is_said_in_one_line(command: Command) -> None:
-    assert "there are 0 accounts" in await command.refused("users", "create", EMAIL, stdin=PASSWORD)
+    assert "there is no account yet" in await command.refused("users", "create", EMAIL, stdin=PASSWORD)
     await command.printed("accounts", "create", "Ada & Co")
     assert "at least 12" in await command.refused("users", "create", EMAIL, stdin="short")
     assert "no account" in await command.refused("users", "create", EMAIL, "--account", "x", stdin=PASSWORD)

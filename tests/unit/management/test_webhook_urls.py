@@ -45,6 +45,7 @@ PRIVATE = [
     "[fc00::1]",
     "[ff02::1]",
     "[2001:db8::1]",
+    "[2001:0:4136:e378:8000:63bf:3fff:fdd2]",
 ]
 
 
@@ -109,6 +110,9 @@ def test_public_https_url_is_accepted(url: str) -> None:
         "https://[::1%25eth0]/",
         "https://[nonsense]/",
         "https://[::1/",
+        "https://[v1.a]/",
+        "https://0x7g.1.1.1/",
+        "https://x.1/",
         "https://myapp.com/" + "a" * 2048,
     ],
 )
