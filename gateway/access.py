@@ -5,12 +5,17 @@ Key look-up → policy → charges. What policy refuses costs nothing; failed au
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.core.bucket import Charges, Taken
-from gateway.core.credentials import Credential, MalformedCredential, NoCredential, RepeatedCredential
+from gateway.core.credentials import (
+    Credential,
+    MalformedCredential,
+    NoCredential,
+    RepeatedCredential,
+    could_be_ours,
+)
 from gateway.core.decision import (
     Admit,
     BadRequest,
@@ -42,8 +47,7 @@ if TYPE_CHECKING:
 _REPEATED: Final = BadRequest("More than one Authorization header")
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """A decision, the key that it is about (None when none was found), and what the limiter said (None if unasked)."""
 
     decision: Decision
@@ -69,6 +73,8 @@ class Access:
         self._telemetry = telemetry
         self._clock = clock
         self._limiter_failed = False
+        self._limiter_seconds = telemetry.histogram(metrics.LIMITER_SECONDS)
+        self._taken = telemetry.counter(metrics.LIMITER_CALLS, "taken")
 
     async def check(self, facts: RequestFacts, route: Route, snapshot: Snapshot) -> Verdict:
         """Decide on *facts* for *route*, and take the tokens if the decision is to admit."""
@@ -79,6 +85,8 @@ class Access:
             return await self._without_key(facts, credential, snapshot)
         cached = self._keys.fresh(credential.digest)
         if cached is None:
+            if not could_be_ours(credential, snapshot.key_format):
+                return await self._failed(facts, KeyInvalid(credential.prefix), snapshot)
             try:
                 cached = await self._keys.find(credential.digest)
             except KeySourceDown:
@@ -126,13 +134,13 @@ class Access:
         except LimiterDown:
             self._limiter_failed = True
             return self._charge_without_limiter(admit, charges, key, snapshot)
-        self._telemetry.observe(metrics.LIMITER_SECONDS, "", perf_counter() - began)
+        self._limiter_seconds.observe(perf_counter() - began)
         if self._limiter_failed:
             self._limiter_failed = False
             self._local.forget_buckets()
         self._local.note(charges, taken)
         if taken.admitted:
-            self._telemetry.add(metrics.LIMITER_CALLS, 1, "taken")
+            self._taken[0] += 1
             return Verdict(admit, key, taken)
         self._telemetry.add(metrics.LIMITER_CALLS, 1, "throttled")
         return Verdict(Throttled(taken), key, taken)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 UNITS_MAX = 2**53
 SLOTS = 60
@@ -53,8 +54,7 @@ class Charges:
     limits: tuple[Limit, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What a bucket says after it was asked: whole tokens left, when it is full, how long until a token is there."""
 
     limit: Limit
@@ -63,8 +63,7 @@ class Standing:
     retry_in_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """The answer to charges: *admitted* when every bucket gave its token. *now_ms* is the limiter's own clock."""
 
     admitted: bool
@@ -74,6 +73,8 @@ class Taken:
     @property
     def tightest(self) -> Standing:
         """The bucket to tell the client of: on refusal the longest wait, otherwise the fewest tokens left."""
+        if len(self.standings) == 1:
+            return self.standings[0]
         if self.admitted:
             return min(self.standings, key=lambda standing: standing.remaining)
         return max(self.standings, key=lambda standing: standing.retry_in_ms)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,16 +23,22 @@ CHECKSUM_CHARACTERS: Final = 6
 PREFIX_CHARACTERS: Final = 12
 
 _BODY: Final = re.compile(r"[A-Za-z0-9_]{16,64}")
-_BEARER: Final = re.compile(r"bearer(?: +|$)", re.IGNORECASE)
 _REDACTABLE: Final = re.compile(r"(bk_(?:live|test)_[A-Za-z0-9_]{4})[A-Za-z0-9_]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """A well-formed credential: the SHA-256 of the whole key, and its first 12 characters. The key itself is gone."""
+class Credential(NamedTuple):
+    """A credential that looks like a key: the SHA-256 of the whole, its first 12 characters, and the whole.
 
-    digest: bytes = field(repr=False)
+    Its checksum is not looked at until the digest turns out to be unknown here; see `could_be_ours`.
+    """
+
+    digest: bytes
     prefix: str
+    token: str
+
+    def __repr__(self) -> str:
+        """Show the prefix only."""
+        return f"Credential(prefix={self.prefix!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,24 +104,20 @@ def read(authorization: Sequence[str], key_format: KeyFormat) -> Credential | Cr
     """Read the credential from the values of all Authorization fields of a request (RFC 6750 section 2.1)."""
     if len(authorization) != 1:
         return RepeatedCredential() if authorization else _NONE
-    scheme = _BEARER.match(authorization[0])
-    if scheme is None:
-        return _NONE
-    return parse(authorization[0][scheme.end() :].rstrip(" \t"), key_format)
+    scheme, _, token = authorization[0].partition(" ")
+    return parse(token.strip(" \t"), key_format) if scheme.lower() == "bearer" else _NONE
 
 
 def parse(token: str, key_format: KeyFormat) -> Credential | MalformedCredential:
-    """Judge the form of a key; without the legacy option a wrong checksum is malformed too."""
-    for prefix in key_format.prefixes:
-        if token.startswith(prefix):
-            break
-    else:
+    """Judge the form of a key, but for its checksum."""
+    if key_format.pattern.fullmatch(token) is None:
         return _MALFORMED
-    if _BODY.fullmatch(token, len(prefix)) is None:
-        return _MALFORMED
-    if not key_format.legacy and not has_our_checksum(token, (prefix,)):
-        return MalformedCredential(token[:PREFIX_CHARACTERS])
-    return Credential(hashlib.sha256(token.encode()).digest(), token[:PREFIX_CHARACTERS])
+    return Credential(hashlib.sha256(token.encode()).digest(), token[:PREFIX_CHARACTERS], token)
+
+
+def could_be_ours(credential: Credential, key_format: KeyFormat) -> bool:
+    """Say whether a key that is not known here is worth a look-up: one that nobody issued is not."""
+    return key_format.legacy or has_our_checksum(credential.token, key_format.prefixes)
 
 
 def redact(text: str) -> str:

@@ -24,10 +24,14 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """Let the request through, once *charges* (if any) are taken; *principal* is None on public routes."""
+    """Let the request through, once *charges* (if any) are taken; *principal* is None on public routes.
+
+    *identity* are the lines of the head that tell the upstream who asks, made once for many requests.
+    """
 
     principal: Principal | None
     charges: Charges | None
+    identity: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

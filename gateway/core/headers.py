@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from gateway.core.bucket import Taken
     from gateway.core.decision import Principal
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 Field = tuple[bytes, bytes]
 
 _NAMES_REMEMBERED_MAX: Final = 2048
+_CONNECTION_SIZE: Final = len("connection")
+_PLAIN_CONNECTION: Final = frozenset({b"keep-alive", b"Keep-Alive", b"close"})
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -60,16 +62,16 @@ def folded(name: bytes) -> str:
     return name.decode("latin-1").lower().replace("_", "-").replace(".", "-")
 
 
-class RemovedNames:
-    """Decides by name which fields are removed; verdicts are remembered for up to 2,048 spellings."""
+class RemovedNames(dict[bytes, bool]):
+    """Says for each field name whether it is removed; up to 2,048 spellings are remembered, at a dict's price."""
 
-    __slots__ = ("_exact", "_prefixes", "_verdicts")
+    __slots__ = ("_exact", "_prefixes")
 
     def __init__(self, exact: Iterable[str], prefixes: Iterable[str]) -> None:
         """Remove the folded names *exact*, and all that begin with one of *prefixes*."""
+        super().__init__()
         self._exact = frozenset(exact)
         self._prefixes = tuple(prefixes)
-        self._verdicts: dict[bytes, bool] = {}
 
     @classmethod
     def from_requests(cls, configured: Iterable[str]) -> RemovedNames:
@@ -83,40 +85,36 @@ class RemovedNames:
         """Compile what a backend may not say: what is ours to say. We limit everywhere, so `X-RateLimit-*` too."""
         return cls(ANSWER_REMOVED, (*OURS, "x-ratelimit-"))
 
-    def __contains__(self, name: bytes) -> bool:
-        """Say whether the field is removed."""
-        verdict = self._verdicts.get(name)
-        if verdict is None:
-            plain = folded(name)
-            verdict = plain in self._exact or plain.startswith(self._prefixes)
-            if len(self._verdicts) < _NAMES_REMEMBERED_MAX:
-                self._verdicts[name] = verdict
+    def __missing__(self, name: bytes) -> bool:
+        """Judge a spelling that is not remembered."""
+        plain = folded(name)
+        verdict = plain in self._exact or plain.startswith(self._prefixes)
+        if len(self) < _NAMES_REMEMBERED_MAX:
+            self[name] = verdict
         return verdict
 
 
-def nominated(values: Sequence[str]) -> frozenset[str]:
-    """Give the folded names that the values of Connection fields nominate for removal."""
-    return frozenset(
-        token.strip().lower().replace("_", "-").replace(".", "-")
-        for value in values
-        for token in value.split(",")
-        if token.strip()
-    )
+def passed_lines(fields: Iterable[Field], removed: RemovedNames) -> list[bytes]:
+    """Give the fields that pass on, each as a line without its end, in their order and spelling.
+
+    What Connection fields nominate does not pass either (RFC 9110 section 7.6.1).
+    """
+    lines: list[bytes] = []
+    nominated: list[bytes] = []
+    for field in fields:
+        name = field[0]
+        if not removed[name]:
+            lines.append(b": ".join(field))
+        elif len(name) == _CONNECTION_SIZE and field[1] not in _PLAIN_CONNECTION and name.lower() == b"connection":
+            nominated += field[1].split(b",")
+    if nominated:
+        names = {folded(name.strip()) for name in nominated}
+        return [line for line in lines if folded(line[: line.index(b":")]) not in names]
+    return lines
 
 
-def forwarded_fields(fields: Iterable[Field], removed: RemovedNames, connection: Sequence[str]) -> list[bytes]:
-    """Give the fields that pass on, each as a line, in their order and spelling; not those that *connection* names."""
-    lines = [b"%b: %b\r\n" % field for field in fields if field[0] not in removed]
-    if not connection or all(value.lower() in ("keep-alive", "close") for value in connection):
-        return lines
-    names = nominated(connection)
-    return [line for line in lines if folded(line[: line.index(b":")]) not in names]
-
-
-def identity_lines(principal: Principal | None) -> bytes:
-    """Give the lines that tell the upstream who asks; nothing on public routes."""
-    if principal is None:
-        return b""
+def identity_lines(principal: Principal) -> bytes:
+    """Give the lines that tell the upstream who asks."""
     return (
         f"X-Gateway-Key-Id: {principal.key_id}\r\n"
         f"X-Gateway-Account-Id: {principal.account_id}\r\n"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ _ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _REFUSED_BYTES: Final = frozenset([*range(0x20), 0x7F, *b"/\\;%?#"])
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """A request target in origin form, stripped of the first matching prefix.
 
     *path* and *query* are as sent (*query* with its question mark, or empty). *segments* are the path's, as sent;
@@ -52,8 +51,10 @@ def parse_target(raw: str, strip_prefixes: Sequence[str] = ()) -> Target | Targe
         if absolute is None or not absolute[1] or "@" in absolute[1]:
             return TargetRefused("The request target must be a path that begins with /")
         raw = absolute[2] if absolute[2].startswith("/") else "/" + absolute[2]
-    path, mark, query = raw.partition("?")
-    query = mark + query
+    path, query = raw, ""
+    if "?" in raw:
+        path, mark, query = raw.partition("?")
+        query = mark + query
     if _PLAIN.fullmatch(path) is None:
         refused = _odd_path(path)
         if refused is not None:
@@ -69,6 +70,8 @@ def parse_target(raw: str, strip_prefixes: Sequence[str] = ()) -> Target | Targe
 
 
 def _strip(path: str, prefixes: Sequence[str]) -> str:
+    if not path.startswith(tuple(prefixes)):
+        return path
     for prefix in prefixes:
         if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
             return path[len(prefix) :] or "/"

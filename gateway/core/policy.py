@@ -21,6 +21,7 @@ from gateway.core.decision import (
     Principal,
     ScopeMissing,
 )
+from gateway.core.headers import identity_lines
 from gateway.core.keys import KeyStatus
 from gateway.core.network import limiter_subject
 
@@ -59,7 +60,7 @@ def admission(key: KeyRecord, route: Route, algorithm: Algorithm) -> Admit:
     hourly = Limit(HOURLY, key.rate_limit_per_hour, HOUR_MS, chosen)
     by_key = tuple(limit for limit in route.limits if limit.by is LimitBy.KEY)
     principal = Principal(key.id, key.account_id, tuple(sorted(key.scopes)), key.prefix)
-    return Admit(principal, Charges(key.id, (hourly, *by_key)))
+    return Admit(principal, Charges(key.id, (hourly, *by_key)), identity_lines(principal))
 
 
 def public_admission(facts: RequestFacts, route: Route) -> Admit:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ class UpstreamTarget:
     port: int
     authority: str
 
+    @property
+    def name(self) -> str:
+        """How usage events call it."""
+        return f"{self.host}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSettings:
@@ -49,6 +55,12 @@ class KeyFormat:
 
     prefixes: tuple[str, ...] = ("bk_live_", "bk_test_")
     legacy: bool = False
+    pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Compile the form that a key has, but for its checksum (contract section 3)."""
+        prefixes = "|".join(re.escape(prefix) for prefix in self.prefixes)
+        object.__setattr__(self, "pattern", re.compile(f"(?:{prefixes})[A-Za-z0-9_]{{16,64}}"))
 
 
 @dataclass(frozen=True, slots=True)

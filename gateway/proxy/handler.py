@@ -28,15 +28,10 @@ from gateway.core.denials import refuse
 from gateway.core.facts import RequestFacts
 from gateway.core.headers import rate_limit_lines
 from gateway.core.routes import MethodUnknown, PathAmbiguous, PathUnknown, Route
-from gateway.proxy.forward import (
-    BodyStalledFault,
-    BodyTooLargeFault,
-    ClientGone,
-    Forwarder,
-    Removed,
-    read_body,
-)
-from gateway.proxy.read import odd_request, peer_address, read_facts, request_id_from
+from gateway.proxy.body import BodyGarbledFault, BodyStalledFault, BodyTooLargeFault, ClientGone, read_body
+from gateway.proxy.forward import Forwarder
+from gateway.proxy.outbound import Removed
+from gateway.proxy.read import odd_request, read_facts, request_id_from
 from gateway.proxy.record import RequestRecord
 from gateway.proxy.respond import CLOSES, GOES_ON, connection_line, own_answer
 from gateway.telemetry import metrics
@@ -44,12 +39,11 @@ from gateway.telemetry import metrics
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aiohttp import web
-
-    from gateway.access import Access, Verdict
+    from gateway.access import Access
     from gateway.adapters.http.upstream import Upstream
     from gateway.adapters.journal import Journal
     from gateway.live import Live
+    from gateway.proxy.incoming import Incoming
     from gateway.proxy.moments import Moments
     from gateway.proxy.respond import Written
     from gateway.telemetry.telemetry import Telemetry
@@ -78,17 +72,23 @@ class Gateway:
         self._journal = journal
         self._telemetry = telemetry
         self._moments = moments
-        self._forwarder = Forwarder(journal, telemetry, moments)
-        self._removed = Removed.compile(live.current.removed_headers)
+        self._forwarder = Forwarder(journal, telemetry, moments, Removed.compile(live.current.removed_headers))
         self.in_flight = 0
 
-    async def __call__(self, request: web.BaseRequest) -> Written:
+    async def __call__(self, request: Incoming) -> Written:
         """Serve *request*; whatever happens, it is answered or its connection is closed, and it is recorded."""
-        snapshot = self._live.current
-        record = RequestRecord(request.method, peer_address(request), self._moments.now(), snapshot)
+        record = RequestRecord(request.head.method, request.peer, self._moments.now(), self._live.current)
         self.in_flight += 1
         try:
             return await self._serve(request, record)
+        except UpstreamFault as fault:
+            return self._refuse(request, record, self._blame(record, fault))
+        except BodyTooLargeFault:
+            return self._refuse(request, record, BodyTooLarge(record.route.body_max_bytes if record.route else 0))
+        except BodyGarbledFault:
+            return self._refuse(request, record, BadRequest("The request body is not validly framed"))
+        except BodyStalledFault:
+            return self._refuse(request, record, BodyTimedOut())
         except ClientGone:
             return CLOSES
         except asyncio.CancelledError:
@@ -101,54 +101,35 @@ class Gateway:
             self.in_flight -= 1
             record.finish(self._journal, self._telemetry, self._moments)
 
-    async def _serve(self, request: web.BaseRequest, record: RequestRecord) -> Written:
+    async def _serve(self, request: Incoming, record: RequestRecord) -> Written:
         snapshot = record.snapshot
-        facts = read_facts(request, record.peer, snapshot)
+        facts = read_facts(request.head, record.peer, snapshot)
         if not isinstance(facts, RequestFacts):
             return self._refuse(request, record, facts)
         record.facts = facts
-        if snapshot.trusted_proxies and record.peer in snapshot.trusted_proxies:
-            record.request_id = request_id_from(request) or record.request_id
+        if snapshot.trusted_proxies.texts and record.peer in snapshot.trusted_proxies:
+            record.request_id = request_id_from(request.head) or record.request_id
+
         route = snapshot.routes.match(facts.method, facts.target)
         if not isinstance(route, Route):
             return self._refuse(request, record, _no_route(route))
         record.route = route
+
         verdict = await self._access.check(facts, route, snapshot)
         record.key = verdict.key
         decision = verdict.decision
         if not isinstance(decision, Admit):
             return self._refuse(request, record, decision)
+        record.taken = verdict.taken
+
         odd = odd_request(request, route)
         if odd is not None:
-            return self._refuse(request, record, odd, verdict)
-        return await self._carry_out(request, record, route, decision, verdict)
+            return self._refuse(request, record, odd)
+        if route.upstream is None:
+            return await self._answer(request, record, route, decision)
+        return await self._forwarder.forward(request, record, self._upstreams[route.upstream], decision)
 
-    async def _carry_out(
-        self, request: web.BaseRequest, record: RequestRecord, route: Route, admit: Admit, verdict: Verdict
-    ) -> Written:
-        try:
-            if route.answer is not None:
-                return await self._answer(request, record, route, admit, verdict)
-            assert route.upstream is not None
-            upstream = self._upstreams[route.upstream]
-            return await self._forwarder.forward(
-                request, record, upstream, admit.principal, verdict.taken, self._removed
-            )
-        except BodyTooLargeFault:
-            return self._refuse(request, record, BodyTooLarge(route.body_max_bytes), verdict)
-        except BodyStalledFault:
-            return self._refuse(request, record, BodyTimedOut(), verdict)
-        except UpstreamFault as fault:
-            name = route.upstream or ""
-            self._telemetry.add(metrics.UPSTREAM_ERRORS, 1, name, fault.kind)
-            log.warning("upstream failed", upstream=name, kind=fault.kind, request_id=record.request_id)
-            timed_out = isinstance(fault, UpstreamTooSlow)
-            denial = UpstreamTimedOut(name) if timed_out else UpstreamFailed(name)
-            return self._refuse(request, record, denial, verdict)
-
-    async def _answer(
-        self, request: web.BaseRequest, record: RequestRecord, route: Route, admit: Admit, verdict: Verdict
-    ) -> Written:
+    async def _answer(self, request: Incoming, record: RequestRecord, route: Route, admit: Admit) -> Written:
         """Answer a request that is for the gateway itself."""
         assert route.answer is not None
         assert record.facts is not None
@@ -161,7 +142,7 @@ class Gateway:
             method=record.method,
             segments=target.segments,
             query=target.query,
-            headers=request.headers,
+            headers=request.head.headers,
             body=body,
             client_address=record.facts.client_address,
             request_id=record.request_id,
@@ -170,34 +151,34 @@ class Gateway:
         )
         answer = await self._answers[route.answer](asked)
         record.outcome = answer.outcome
-        return self._write(request, record, answer, verdict)
+        return self._write(request, record, answer)
 
-    def _refuse(
-        self, request: web.BaseRequest, record: RequestRecord, denial: Denial, verdict: Verdict | None = None
-    ) -> Written:
+    def _blame(self, record: RequestRecord, fault: UpstreamFault) -> Denial:
+        """Log and count what the upstream did, and give what the client is told of it."""
+        name = record.route.upstream if record.route else None
+        assert name is not None
+        self._telemetry.add(metrics.UPSTREAM_ERRORS, 1, name, fault.kind)
+        log.warning("upstream failed", upstream=name, kind=fault.kind, request_id=record.request_id)
+        return UpstreamTimedOut(name) if isinstance(fault, UpstreamTooSlow) else UpstreamFailed(name)
+
+    def _refuse(self, request: Incoming, record: RequestRecord, denial: Denial) -> Written:
         refusal = refuse(denial)
         record.outcome = refusal.code
         self._telemetry.add(metrics.DENIALS, 1, refusal.code)
-        return self._write(request, record, error_answer(refusal, record.request_id, record.now), verdict)
+        return self._write(request, record, error_answer(refusal, record.request_id, record.now))
 
-    def _write(
-        self, request: web.BaseRequest, record: RequestRecord, answer: Answer, verdict: Verdict | None
-    ) -> Written:
+    def _write(self, request: Incoming, record: RequestRecord, answer: Answer) -> Written:
         transport = request.transport
         if transport is None:
             raise ClientGone
-        unread = request.body_exists and not request.content.is_eof()
-        close = answer.close or not request.keep_alive or unread
-        limits = b""
-        if verdict is not None and verdict.taken is not None:
-            limits = rate_limit_lines(verdict.taken)
+        close = answer.close or request.head.should_close or request.unread
         head_only = record.method == "HEAD"
         data = own_answer(
             answer,
             record.request_id,
             self._moments.date(record.now),
-            connection_line(request, close=close),
-            limits,
+            connection_line(request.head, close=close),
+            b"" if record.taken is None else rate_limit_lines(record.taken),
             head=head_only,
         )
         record.status = answer.status

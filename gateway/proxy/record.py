@@ -6,12 +6,12 @@ from random import getrandbits
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.events import UsageEvent, encode, uuid7
-from gateway.telemetry import metrics
+from gateway.core.events import Origin, UsageEvent, encode, uuid7
 from gateway.telemetry.telemetry import NO_ROUTE
 
 if TYPE_CHECKING:
     from gateway.adapters.journal import Journal
+    from gateway.core.bucket import Taken
     from gateway.core.facts import RequestFacts
     from gateway.core.keys import KeyRecord
     from gateway.core.routes import Route
@@ -20,10 +20,15 @@ if TYPE_CHECKING:
     from gateway.telemetry.telemetry import Telemetry
 
 UNKNOWN_ENDPOINT: Final = "unknown"
+CLIENT_GONE_STATUS: Final = 499
+ORIGINS_MAX: Final = 10_000
 
 
 class RequestRecord:
-    """Collects while the request is served; `finish` is called once, before the last byte of the answer leaves."""
+    """Collects while the request is served; `finish` is called once, before the last byte of the answer leaves.
+
+    *entropy* are 32 random hexadecimal digits, of which all ids of the request are made. They need not be secret.
+    """
 
     __slots__ = (
         "_began",
@@ -31,6 +36,7 @@ class RequestRecord:
         "_upstream_began",
         "bytes_in",
         "bytes_out",
+        "entropy",
         "facts",
         "key",
         "method",
@@ -41,12 +47,13 @@ class RequestRecord:
         "route",
         "snapshot",
         "status",
+        "taken",
         "target",
         "upstream_us",
     )
 
     def __init__(self, method: str, peer: str, now: float, snapshot: Snapshot) -> None:
-        """Begin: the request's head has been read. Request ids need not be secret, only distinct."""
+        """Begin: the request's head has been read."""
         self._began = perf_counter()
         self._finished = False
         self._upstream_began = 0.0
@@ -54,10 +61,12 @@ class RequestRecord:
         self.peer = peer
         self.now = now
         self.snapshot = snapshot
-        self.request_id = f"req_{getrandbits(64):016x}"
+        self.entropy = f"{getrandbits(128):032x}"
+        self.request_id = "req_" + self.entropy[:16]
         self.facts: RequestFacts | None = None
         self.route: Route | None = None
         self.key: KeyRecord | None = None
+        self.taken: Taken | None = None
         self.outcome = "admitted"
         self.status: int | None = None
         self.target: str | None = None
@@ -79,38 +88,43 @@ class RequestRecord:
             return
         self._finished = True
         duration_us = int((perf_counter() - self._began) * 1_000_000)
-        route, facts, key = self.route, self.facts, self.key
-        name = NO_ROUTE if route is None else route.name
-        journal.append(
-            encode(
-                UsageEvent(
-                    id=uuid7(int(self.now * 1000), getrandbits(74)),
-                    at=moments.stamp(self.now),
-                    request_id=self.request_id,
-                    route=name,
-                    endpoint=UNKNOWN_ENDPOINT if route is None or facts is None else route.endpoint(facts.target),
-                    method=self.method,
-                    path="" if facts is None else facts.target.path,
-                    client_address=self.peer if facts is None else facts.client_address,
-                    outcome=self.outcome,
-                    config_version=self.snapshot.version,
-                    status=self.status,
-                    account_id=None if key is None else key.account_id,
-                    key_id=None if key is None else key.id,
-                    upstream=None if route is None or self.target is None else route.upstream,
-                    target=self.target,
-                    duration_us=duration_us,
-                    upstream_us=self.upstream_us,
-                    bytes_in=self.bytes_in,
-                    bytes_out=self.bytes_out,
-                )
-            )
+        route, facts = self.route, self.facts
+        if route is None or facts is None:
+            name, upstream, endpoint = NO_ROUTE, None, UNKNOWN_ENDPOINT
+        else:
+            name, upstream, endpoint = route.name, route.upstream, route.endpoint(facts.target)
+        event = UsageEvent(
+            uuid7(int(self.now * 1000), self.entropy),
+            moments.stamp(self.now),
+            _origin(name, self.snapshot.version, upstream, self.key),
+            self.request_id,
+            endpoint,
+            self.method,
+            "" if facts is None else facts.target.path,
+            self.peer if facts is None else facts.client_address,
+            self.outcome,
+            self.status,
+            self.target,
+            duration_us,
+            self.upstream_us,
+            self.bytes_in,
+            self.bytes_out,
         )
-        telemetry.request(name, self.method, self.status or 499, self.outcome)
-        if self.upstream_us is not None and route is not None and route.upstream is not None:
-            telemetry.observe(metrics.OVERHEAD, name, max(duration_us - self.upstream_us, 0) / 1_000_000)
-            telemetry.observe(metrics.UPSTREAM_SECONDS, route.upstream, self.upstream_us / 1_000_000)
-        if self.bytes_in:
-            telemetry.add(metrics.REQUEST_BYTES, self.bytes_in, name)
-        if self.bytes_out:
-            telemetry.add(metrics.RESPONSE_BYTES, self.bytes_out, name)
+        journal.append(encode(event))
+        status = self.status or CLIENT_GONE_STATUS
+        telemetry.request(name, upstream, status, event)
+
+
+_origins: dict[tuple[str, str, str | None], str] = {}
+
+
+def _origin(route: str, version: str, upstream: str | None, key: KeyRecord | None) -> str:
+    """Give the text that a key's events on a route have in common; a few thousand are kept."""
+    name = (route, version, None if key is None else key.id)
+    text = _origins.get(name)
+    if text is None:
+        if len(_origins) >= ORIGINS_MAX:
+            _origins.clear()
+        account_id, key_id = (None, None) if key is None else (key.account_id, key.id)
+        text = _origins[name] = Origin(route, version, account_id, key_id, upstream).text
+    return text

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.http import RawRequestMessage
 
     from gateway.core.answers import Answer
 
@@ -46,11 +47,11 @@ GOES_ON: Final = Written(keep_alive=True)
 CLOSES: Final = Written(keep_alive=False)
 
 
-def connection_line(request: web.BaseRequest, *, close: bool) -> bytes:
+def connection_line(head: RawRequestMessage, *, close: bool) -> bytes:
     """Give the Connection field, where the version's default does not say it already (RFC 9112 section 9.3)."""
     if close:
         return b"Connection: close\r\n"
-    return b"Connection: keep-alive\r\n" if request.version == HttpVersion10 else b""
+    return b"Connection: keep-alive\r\n" if head.version == HttpVersion10 else b""
 
 
 def own_answer(answer: Answer, request_id: str, date: bytes, connection: bytes, extra: bytes, *, head: bool) -> bytes:

@@ -6,13 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from gateway.core.answers import error_answer
-from gateway.core.decision import BadRequest, HeadTooLarge, InternalError
+from gateway.core.decision import BadRequest, HeadTooLarge, InternalError, TargetTooLong
 from gateway.core.denials import refuse
-from gateway.proxy.read import peer_address
+from gateway.proxy.body import BodyGarbledFault
+from gateway.proxy.incoming import Incoming
 from gateway.proxy.record import RequestRecord
 from gateway.proxy.respond import CLOSES, own_answer
 from gateway.telemetry import metrics
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.telemetry import Telemetry
 
 WRITE_BUFFER_BYTES: Final = 256 * 1024
-PARSER_LINE_MAX: Final = 16 * 1024
-PARSER_FIELDS_MAX: Final = 128
+PARSER_MARGIN: Final = 1024
 KEEPALIVE_S: Final = 75.0
 LINGERING_S: Final = 2.0
 
@@ -46,6 +46,19 @@ class ClientConnection(RequestHandler):
         super().connection_made(transport)
         cast("asyncio.Transport", transport).set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
 
+    def data_received(self, data: bytes) -> None:
+        """Tell a request at once that its body cannot be read (asyncio calls this); aiohttp would let it wait."""
+        super().data_received(data)
+        if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
+            if len(self._messages) > 1:
+                payload = self._messages[-2][1]
+            elif self._current_request is not None:
+                payload = self._current_request.content
+            else:
+                return
+            if not payload.is_eof():
+                payload.set_exception(BodyGarbledFault())
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -62,19 +75,24 @@ class PublicServer(web.Server):
 
     def __init__(self, gateway: Gateway, live: Live, journal: Journal, telemetry: Telemetry, moments: Moments) -> None:
         """Serve *gateway*; bodies are never inflated, and a client that goes away cancels its request."""
-        super().__init__(gateway, handler_cancellation=True)
+        # The factory makes Incoming of every request, which aiohttp's types cannot say.
+        super().__init__(cast("Any", gateway), request_factory=Incoming, handler_cancellation=True)
         self._live = live
         self._journal = journal
         self._telemetry = telemetry
         self._moments = moments
+        limits = live.current.request_limits
+        # What is a little too large is a request that is refused, what is far too large is none.
+        self._target_max = limits.target_max_bytes + PARSER_MARGIN
+        field_max = limits.field_max_bytes + PARSER_MARGIN
         self._options: dict[str, Any] = {
             "access_log": None,
             "auto_decompress": False,
             "keepalive_timeout": KEEPALIVE_S,
             "lingering_time": LINGERING_S,
-            "max_line_size": PARSER_LINE_MAX,
-            "max_field_size": PARSER_LINE_MAX,
-            "max_headers": PARSER_FIELDS_MAX,
+            "max_line_size": self._target_max,
+            "max_field_size": field_max + (field_max == self._target_max),
+            "max_headers": limits.fields_max + 1,
             "tcp_keepalive": True,
         }
 
@@ -84,10 +102,12 @@ class PublicServer(web.Server):
 
     def refuse_unparsed(self, request: web.BaseRequest, status: int, error: BaseException | None) -> web.StreamResponse:
         """Answer bytes that are not a request, record them, and close."""
-        record = RequestRecord("-", peer_address(request), self._moments.now(), self._live.current)
+        record = RequestRecord("-", request.remote or "", self._moments.now(), self._live.current)
         if status >= 500:
             refusal = refuse(InternalError())
-        elif isinstance(error, LineTooLong):
+        elif isinstance(error, LineTooLong) and error.args[1] == self._target_max:
+            refusal = refuse(TargetTooLong(self._live.current.request_limits.target_max_bytes))
+        elif isinstance(error, BadHttpMessage) and (isinstance(error, LineTooLong) or "Too many" in error.message):
             refusal = refuse(HeadTooLarge())
         else:
             refusal = refuse(BadRequest("The request is not valid HTTP/1.1"))

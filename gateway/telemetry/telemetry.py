@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.telemetry import metrics
 from gateway.telemetry.counters import CounterFile
@@ -12,6 +12,7 @@ from gateway.telemetry.counters import CounterFile
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.core.events import UsageEvent
     from gateway.telemetry.metrics import Metric
 
 OTHER_METHOD: Final = "other"
@@ -36,8 +37,19 @@ class Histogram:
 
     def observe(self, value: float) -> None:
         """Add an observation."""
-        self._row[bisect_left(self._buckets, value)] += 1.0
-        self._row[self._sum_at] += value
+        row = self._row
+        row[bisect_left(self._buckets, value)] += 1.0
+        row[self._sum_at] += value
+
+
+class _Meters(NamedTuple):
+    """The series that a request of one route, method, class of status and outcome counts in."""
+
+    requests: memoryview[float]
+    bytes_in: memoryview[float]
+    bytes_out: memoryview[float]
+    overhead: Histogram
+    upstream: Histogram | None
 
 
 class Telemetry:
@@ -46,31 +58,48 @@ class Telemetry:
     def __init__(self, path: Path) -> None:
         """Count in the file at *path*."""
         self._file = CounterFile(path)
-        self._requests: dict[tuple[str, str, int, str], memoryview[float]] = {}
+        self._meters: dict[tuple[str, str, int, str], _Meters] = {}
         self._histograms: dict[tuple[str, str], Histogram] = {}
         self._rows: dict[tuple[str, tuple[str, ...]], memoryview[float]] = {}
 
-    def request(self, route: str, method: str, status: int, outcome: str) -> None:
-        """Count an answered request."""
-        key = (route, method, status // 100, outcome)
-        row = self._requests.get(key)
-        if row is None:
-            known = method if method in metrics.METHODS else OTHER_METHOD
-            values = (route, known, f"{status // 100}xx", outcome)
-            row = self._requests[key] = self._file.row(series_name(metrics.REQUESTS, values), 1)
-            if known is OTHER_METHOD:
-                # Not remembered under the client's own word for it: there is no end of those.
-                del self._requests[key]
-        row[0] += 1.0
+    def request(self, route: str, upstream: str | None, status: int, event: UsageEvent) -> None:
+        """Count an answered request; one that its upstream answered also by its times."""
+        key = (route, event.method, status // 100, event.outcome)
+        meters = self._meters.get(key)
+        if meters is None:
+            meters = self._make_meters(route, upstream, event.method, status, event.outcome)
+            if event.method in metrics.METHODS:
+                self._meters[key] = meters
+        meters.requests[0] += 1.0
+        meters.bytes_in[0] += event.bytes_in
+        meters.bytes_out[0] += event.bytes_out
+        if event.upstream_us is not None and meters.upstream is not None:
+            meters.overhead.observe(max(event.duration_us - event.upstream_us, 0) / 1_000_000)
+            meters.upstream.observe(event.upstream_us / 1_000_000)
 
-    def observe(self, metric: Metric, label: str, seconds: float) -> None:
-        """Add an observation to a histogram with one label (or "" for one without)."""
+    def _make_meters(self, route: str, upstream: str | None, method: str, status: int, outcome: str) -> _Meters:
+        # The client's own word for a method is not a label: there is no end of those.
+        known = method if method in metrics.METHODS else OTHER_METHOD
+        return _Meters(
+            self._row(metrics.REQUESTS, (route, known, f"{status // 100}xx", outcome)),
+            self._row(metrics.REQUEST_BYTES, (route,)),
+            self._row(metrics.RESPONSE_BYTES, (route,)),
+            self.histogram(metrics.OVERHEAD, route),
+            None if upstream is None else self.histogram(metrics.UPSTREAM_SECONDS, upstream),
+        )
+
+    def histogram(self, metric: Metric, label: str = "") -> Histogram:
+        """Give a histogram with one label, or without any."""
         histogram = self._histograms.get((metric.name, label))
         if histogram is None:
             name = series_name(metric, (label,) if metric.labels else ())
             row = self._file.row(name, len(metric.buckets) + 2)
             histogram = self._histograms[metric.name, label] = Histogram(row, metric.buckets)
-        histogram.observe(seconds)
+        return histogram
+
+    def counter(self, metric: Metric, *values: str) -> memoryview[float]:
+        """Give the one number of a series, to be added to in place."""
+        return self._row(metric, values)
 
     def add(self, metric: Metric, amount: float, *values: str) -> None:
         """Add to a counter."""

@@ -16,6 +16,7 @@ from gateway.adapters.http.faults import UpstreamClosed, UpstreamFault, Upstream
 
 if TYPE_CHECKING:
     from gateway.adapters.http.exchange import Exchange
+    from gateway.core.headers import Field
 
 BUFFERED_MAX: Final = 256 * 1024
 HEAD_MAX: Final = 64 * 1024
@@ -26,6 +27,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_drained",
+        "_fields",
         "_head_bytes",
         "_head_done",
         "_loop",
@@ -43,6 +45,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Make an unconnected connection; asyncio connects it."""
         self._loop = loop
         self._parser = httptools.HttpResponseParser(self)
+        self._fields: list[Field] = []
         self._head_bytes = 0
         self._head_done = False
         self._paused_reading = False
@@ -75,6 +78,10 @@ class UpstreamConnection(asyncio.Protocol):
             if exchange.buffered > BUFFERED_MAX:
                 self._pause_reading(exchange)
             exchange.wake()
+        elif not self._head_done:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_MAX:
+                self.fail(UpstreamGarbled("the head is too large"))
 
     def eof_received(self) -> None:
         """Treat the upstream's half-close as the end (asyncio calls this)."""
@@ -114,10 +121,8 @@ class UpstreamConnection(asyncio.Protocol):
             self.reusable = False
             message = "an answer that nobody asked for"
             raise UpstreamGarbled(message)
-        exchange.fields = []
+        self._fields = exchange.fields = []
         exchange.reason = b""
-        exchange.length = None
-        exchange.framed = False
         self._head_done = False
         self._head_bytes = 0
 
@@ -128,20 +133,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a field (llhttp calls this); trailers are dropped."""
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > HEAD_MAX:
-            message = "the head is too large"
-            raise UpstreamGarbled(message)
-        exchange = self.exchange
-        if self._head_done or exchange is None:
-            return
-        exchange.fields.append((name, value))
-        size = len(name)
-        if size == 14 and name.lower() == b"content-length":
-            exchange.length = int(value) if value.isdigit() else None
-            exchange.framed = True
-        elif size == 17 and name.lower() == b"transfer-encoding":
-            exchange.framed = True
+        if not self._head_done:
+            self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Finish the head (llhttp calls this); informational answers are skipped, a switch of protocols is refused."""
@@ -158,10 +151,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._head_done = True
         if not self._parser.should_keep_alive():
             self.reusable = False
-        if exchange.bodiless or status in (204, 304):
-            exchange.framed = True
-            if exchange.bodiless:
-                exchange.complete = True
+        if exchange.bodiless:
+            exchange.complete = True
 
     def on_body(self, body: bytes) -> None:
         """Collect a piece of the body (llhttp calls this)."""

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from gateway.core.headers import Field
 
 NEVER: Final = float("inf")
+_LENGTH_SIZE: Final = len(b"content-length")
 
 
 class Exchange:
     """One request and its answer. *answered* resolves when the head is here, or fails with an UpstreamFault.
 
-    *deadline* is on the loop's clock. *framed* says that the answer declares its own end (by length or chunks);
-    one that does not ends with the connection.
+    *deadline* is on the loop's clock.
     """
 
     __slots__ = (
@@ -29,9 +29,7 @@ class Exchange:
         "deadline",
         "fault",
         "fields",
-        "framed",
         "idle_s",
-        "length",
         "reason",
         "status",
         "total_deadline",
@@ -39,7 +37,7 @@ class Exchange:
         "wanted",
     )
 
-    def __init__(self, answered: asyncio.Future[None], *, bodiless: bool, idle_s: float, total_deadline: float) -> None:
+    def __init__(self, answered: asyncio.Future[None], bodiless: bool, idle_s: float, total_deadline: float) -> None:
         """Begin an exchange; *bodiless* when the answer to this method never has a body (HEAD)."""
         self.answered = answered
         self.bodiless = bodiless
@@ -49,14 +47,27 @@ class Exchange:
         self.status = 0
         self.reason = b""
         self.fields: list[Field] = []
-        self.length: int | None = None
-        self.framed = False
         self.chunks: list[bytes] = []
         self.buffered = 0
         self.complete = False
         self.touched = False
         self.fault: UpstreamFault | None = None
         self.wanted: asyncio.Future[None] | None = None
+
+    @property
+    def length(self) -> int | None:
+        """The declared length of the body, None for chunks or until the close."""
+        for name, value in self.fields:
+            if len(name) == _LENGTH_SIZE and name.lower() == b"content-length":
+                return int(value) if value.isdigit() else None
+        return None
+
+    @property
+    def framed(self) -> bool:
+        """Whether the answer declares its own end; one that does not ends with the connection."""
+        if self.bodiless or self.status in (204, 304) or self.length is not None:
+            return True
+        return any(name.lower() == b"transfer-encoding" for name, _ in self.fields)
 
     def expect_within(self, seconds: float, now: float) -> None:
         """Move the deadline to *seconds* from *now*, never past the total."""

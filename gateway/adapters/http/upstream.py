@@ -29,12 +29,9 @@ _REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class UpstreamAnswer:
-    """The head of an answer, and as much of its body as came with it.
+    """The head of an answer, and as much of its body as came with it. Whoever has it must call `release` at the end."""
 
-    *length* is the declared length, None for chunks or until the close. Whoever has it must call `release` at the end.
-    """
-
-    __slots__ = ("_connection", "_exchange", "_release", "fields", "length", "reason", "status", "target")
+    __slots__ = ("_connection", "_exchange", "_release", "fields", "reason", "status", "target")
 
     def __init__(
         self,
@@ -50,8 +47,12 @@ class UpstreamAnswer:
         self.status = exchange.status
         self.reason = exchange.reason
         self.fields: list[Field] = exchange.fields
-        self.length = exchange.length
         self.target = target
+
+    @property
+    def length(self) -> int | None:
+        """The declared length of the body, None for chunks or until the close."""
+        return self._exchange.length
 
     @property
     def complete(self) -> bool:
@@ -116,7 +117,8 @@ class Upstream:
         *head* makes the request's head for a target. A body in bytes is complete, an iterator is streamed as it comes,
         already framed; what it raises is raised here.
         """
-        total_deadline = self._loop.time() + self.settings.timeouts.total_s
+        timeouts = self.settings.timeouts
+        total_deadline = self._loop.time() + timeouts.total_s
         target = next(self._turn)
         fresh = False
         for attempt in (1, 2):
@@ -129,12 +131,7 @@ class Upstream:
                     raise
                 target, fresh = next(self._turn), True
                 continue
-            exchange = Exchange(
-                self._loop.create_future(),
-                bodiless=method == "HEAD",
-                idle_s=self.settings.timeouts.idle_s,
-                total_deadline=total_deadline,
-            )
+            exchange = Exchange(self._loop.create_future(), method == "HEAD", timeouts.idle_s, total_deadline)
             try:
                 await self._exchange(target, connection, exchange, head(target.address), body)
             except UpstreamClosed:
@@ -184,8 +181,10 @@ class Upstream:
             if not sending.done():
                 sending.cancel()
                 await asyncio.wait({sending})
-            if exchange.answered.done() and not exchange.answered.cancelled():
-                exchange.answered.exception()
+            # What is raised above comes first; the other's failure is looked at, so that it is not reported as lost.
+            for ended in (sending, exchange.answered):
+                if ended.done() and not ended.cancelled():
+                    ended.exception()
 
     async def _send_all(self, connection: UpstreamConnection, exchange: Exchange, body: AsyncIterator[bytes]) -> None:
         timeouts = self.settings.timeouts

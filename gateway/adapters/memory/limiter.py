@@ -40,7 +40,6 @@ class MemoryLimiter:
     def note(self, charges: Charges, taken: Taken) -> None:
         """Remember what the exact limiter said, for the time when it is gone."""
         self._last_known[charges.subject] = (charges, taken)
-        self._last_known.move_to_end(charges.subject)
         if len(self._last_known) > self._capacity:
             self._last_known.popitem(last=False)
 

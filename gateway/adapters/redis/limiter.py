@@ -55,6 +55,8 @@ def pack(charges: Charges) -> bytes:
 
 def unpack(charges: Charges, answer: list[int]) -> Taken:
     """Read the script's answer."""
+    if len(charges.limits) == 1:
+        return Taken(answer[0] == 1, answer[1], (Standing(charges.limits[0], answer[2], answer[3], answer[4]),))
     standings = tuple(
         Standing(limit, *answer[2 + 3 * index : 5 + 3 * index]) for index, limit in enumerate(charges.limits)
     )

@@ -1,0 +1,43 @@
+"""Incoming requests: aiohttp's request, with the parsed message that it was made from within reach.
+
+aiohttp keeps every property of a request in a cache that costs more than what most of ours cost to compute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from aiohttp.streams import EmptyStreamReader
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.http import RawRequestMessage
+    from aiohttp.streams import StreamReader
+    from aiohttp.web_protocol import RequestHandler
+
+
+class Incoming(web.BaseRequest):
+    """One request from a client. *peer* is the address at the other end of its connection, empty on a Unix socket."""
+
+    def __init__(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> None:
+        """Keep what aiohttp gives (aiohttp calls this, as its request factory)."""
+        super().__init__(message, payload, protocol, writer, task, asyncio.get_running_loop())
+        self.head = message
+        self.stream = payload
+        self.has_stream = type(payload) is not EmptyStreamReader
+        peer = protocol.peername
+        self.peer: str = peer[0] if isinstance(peer, tuple) else ""
+
+    @property
+    def unread(self) -> bool:
+        """Whether a part of the body has not come yet, or was not asked for."""
+        return self.has_stream and not self.stream.is_eof()
