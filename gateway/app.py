@@ -24,7 +24,7 @@ from gateway.adapters.memory.limiter import MemoryLimiter
 from gateway.adapters.postgres.events import PostgresUsageSink
 from gateway.adapters.postgres.key_source import PostgresKeySource
 from gateway.adapters.postgres.listen import KeyChangeListener
-from gateway.adapters.postgres.pool import Database
+from gateway.adapters.postgres.pool import Database, PoolSettings
 from gateway.adapters.redis.limiter import RedisLimiter
 from gateway.jobs.invalidate import Invalidator
 from gateway.jobs.publish_gauges import GaugePublisher, Sources
@@ -68,7 +68,7 @@ async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
         journal = _open_journal(config, slot)
         stack.callback(journal.close)
 
-        database = Database(config.postgres)
+        database = await stack.enter_async_context(_database(config))
         keys = KeyCache(
             PostgresKeySource(database),
             time.monotonic,
@@ -116,7 +116,6 @@ async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
         )
         jobs: dict[str, Coroutine[Any, Any, None]] = {
             "limiter": limiter.run(),
-            "database": database.run(),
             "listener": listener.run(),
             "shipper": shipper.run(),
             "gauges": publisher.run(),
@@ -142,6 +141,20 @@ def _open_journal(config: Config, slot: int) -> Journal:
     )
 
 
+def _database(config: Config) -> Database:
+    settings = config.postgres
+    return Database(
+        settings.dsn.get_secret_value(),
+        PoolSettings(
+            size_min=settings.pool_min,
+            size_max=settings.pool_max,
+            connect_timeout_s=settings.connect_timeout_s,
+            query_timeout_s=settings.query_timeout_s,
+            migrate=settings.migrate,
+        ),
+    )
+
+
 def _health(database: Database, limiter: RedisLimiter, listener: KeyChangeListener) -> Health:
     return Health(
         checks={
@@ -149,7 +162,7 @@ def _health(database: Database, limiter: RedisLimiter, listener: KeyChangeListen
             "redis": lambda: None if limiter.up else "Redis does not answer; limits.on_error is in force",
             "keyChanges": lambda: None if listener.connected else "not listening for key changes",
         },
-        was_reached=lambda: database.was_ready,
+        was_reached=lambda: database.schema is not None and database.schema.usable,
     )
 
 

@@ -23,11 +23,17 @@ WINDOW_MS: Final = {"second": 1_000, "minute": 60_000, "hour": 3_600_000}
 _VERSION_CHARACTERS: Final = 12
 
 
+def with_head(methods: Iterable[str]) -> frozenset[str]:
+    """Add HEAD where there is GET (contract section 1)."""
+    wanted = frozenset(methods)
+    return wanted | {"HEAD"} if "GET" in wanted else wanted
+
+
 def _built_in(name: str, method: str, path: str, answer: str) -> Route:
     return Route(
         name=name,
         pattern=Pattern.parse(path),
-        methods=frozenset({method}),
+        methods=with_head({method}),
         public=True,
         answer=answer,
         body_max_bytes=BUILT_IN_BODY_MAX_BYTES,
@@ -37,14 +43,13 @@ def _built_in(name: str, method: str, path: str, answer: str) -> Route:
 BUILT_IN_ROUTES: Final = (
     _built_in("auth.login", "POST", "/auth/login", "login"),
     _built_in("keys.create", "POST", "/api-keys", "keys.create"),
+    _built_in("keys.list", "GET", "/api-keys", "keys.list"),
+    _built_in("keys.get", "GET", "/api-keys/{id}", "keys.get"),
+    _built_in("keys.update", "PUT", "/api-keys/{id}", "keys.update"),
+    _built_in("keys.delete", "DELETE", "/api-keys/{id}", "keys.delete"),
+    _built_in("keys.rotate", "POST", "/api-keys/{id}/rotate", "keys.rotate"),
 )
 """Routes that every gateway has, in front of the configured ones; they check who asks themselves."""
-
-
-def with_head(methods: Iterable[str]) -> frozenset[str]:
-    """Add HEAD where there is GET (contract section 1)."""
-    wanted = frozenset(methods)
-    return wanted | {"HEAD"} if "GET" in wanted else wanted
 
 
 def compile_snapshot(config: Config) -> Snapshot:
