@@ -118,10 +118,31 @@ async def test_a_position_from_nowhere_writes_nothing(database: Database, sink: 
 
 
 async def test_two_shippers_of_one_journal_write_it_once(database: Database) -> None:
-    batch = [event() for _ in range(50)]
-    reached = await asyncio.gather(*(PostgresUsageSink(database).write(JOURNAL, 0, 100, batch) for _ in range(5)))
-    assert set(reached) == {100}
-    assert len(await rows(database)) == 50
+    sinks = [PostgresUsageSink(database) for _ in range(5)]
+    for start in (0, 100, 200):
+        batch = [event() for _ in range(50)]
+        reached = await asyncio.gather(*(sink.write(JOURNAL, start, start + 100, batch) for sink in sinks))
+        assert set(reached) == {start + 100}
+    assert len(await rows(database)) == 150
+
+
+async def test_a_shipper_waits_for_one_that_is_further_and_then_writes_nothing(
+    database: Database, sink: PostgresUsageSink
+) -> None:
+    await sink.write(JOURNAL, 0, 100, [event()])
+    async with database.connection(5) as other, database.connection(5) as observer:
+
+        async def waiting() -> bool:
+            return bool(await observer.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") == 1)
+
+        async with other.transaction():
+            await other.execute("SELECT FROM journal_offsets FOR UPDATE")
+            behind = asyncio.create_task(sink.write(JOURNAL, 100, 200, [event()]))
+            assert await until(waiting, 2)
+            await other.execute("UPDATE journal_offsets SET position = 300")
+        assert await behind == 300
+    assert await sink.position(JOURNAL) == 300
+    assert len(await rows(database)) == 1
 
 
 async def test_instances_that_make_the_same_partitions_at_once_all_succeed(database: Database) -> None:
