@@ -164,4 +164,11 @@ def test_ready_file_follows_a_worker_that_was_replaced(demo: DemoProcess) -> Non
     (worker,) = demo.start()["pids"]["workers"]
     os.kill(worker, signal.SIGKILL)
     assert wait_until(lambda: demo.ready["pids"]["workers"] not in ([worker], []), 10)
-    assert wait_until(lambda: call(demo.ready) == 200, 5)
+
+    def serves() -> bool:
+        try:
+            return call(demo.ready) == 200
+        except requests.ConnectionError:
+            return False  # The new worker has a pid before it has a socket.
+
+    assert wait_until(serves, 10)
