@@ -123,8 +123,8 @@ class Journal:
         draft = path.with_suffix(".new")
         file = os.open(draft, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            draft.rename(path)
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            draft.rename(path)
         except OSError:
             os.close(file)
             draft.unlink(missing_ok=True)
