@@ -21,12 +21,16 @@ SERVER_SETTINGS: Final = {
     "tcp_keepalives_count": "3",
 }
 
-CONNECT_ERRORS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError)
+DRIVER_ERRORS: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What the driver itself raises; an internal error is how it meets a connection that ends between two messages."""
+
+CONNECT_ERRORS: Final = (OSError, TimeoutError, asyncpg.PostgresError, *DRIVER_ERRORS, ValueError)
 """What connecting may raise; ValueError is a connection string that cannot be read."""
 
 AWAY: Final = (
     OSError,
     TimeoutError,
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 import asyncpg
 import structlog
 
-from gateway.adapters.postgres.connection import AWAY, CONNECT_ERRORS, SERVER_SETTINGS, connect, reason
+from gateway.adapters.postgres.connection import AWAY, CONNECT_ERRORS, DRIVER_ERRORS, SERVER_SETTINGS, connect, reason
 from gateway.adapters.postgres.migrate import migrate
 from gateway.adapters.postgres.schema import Fit, check_schema
 from gateway.ports import Fault
@@ -134,7 +134,7 @@ class Database:
         timer = loop.call_at(due, _cut, connection)
         try:
             yield connection
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except (asyncpg.PostgresError, *DRIVER_ERRORS, OSError, TimeoutError) as error:
             if loop.time() >= due:
                 raise self._in_doubt("no answer from Postgres in time") from error
             if isinstance(error, AWAY) or _is_cut(connection):
@@ -157,7 +157,7 @@ class Database:
         """Give the connection back; the pool throws away one that cannot be cleaned, which is no caller's fault."""
         try:
             await pool.release(connection)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        except (asyncpg.PostgresError, *DRIVER_ERRORS, OSError, TimeoutError):
             self._doubt.set()
 
     def _in_doubt(self, why: str) -> DatabaseDown:
