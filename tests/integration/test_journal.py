@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -139,18 +140,22 @@ async def test_a_segment_that_cannot_be_followed_goes_on_and_stays_locked(direct
 async def test_a_segment_in_use_is_never_found_abandoned_not_even_at_its_birth(directory: Path) -> None:
     directory.mkdir(parents=True)
     names = [f"w{number}" for number in range(300)]
+    all_born = threading.Event()
 
     def look_at_each_birth() -> list[Path]:
         found: list[Path] = []
         for name in names:
             path = directory / f"{name}-000001.journal"
-            while not os.path.exists(path):
+            while not os.path.exists(path) and not all_born.is_set():
                 pass
             found += [path] if _is_free(path) else []
         return found
 
     watching = asyncio.get_running_loop().run_in_executor(None, look_at_each_birth)
-    journals = [Journal(directory, name, segment_max_bytes=LARGE) for name in names]
+    try:
+        journals = [Journal(directory, name, segment_max_bytes=LARGE) for name in names]
+    finally:
+        all_born.set()
     assert await watching == []
     for journal in journals:
         journal.close()
