@@ -1,0 +1,96 @@
+"""Usage events: their members, their ids, and that no client text breaks a line (contract section 9)."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.events import Origin, UsageEvent, encode, uuid7
+
+ORIGIN = Origin("budgets.read", "c0ffee")
+EVENT = UsageEvent(
+    id="0197a1b2-0000-7000-8000-000000000000",
+    at="2026-05-01T12:00:00.123Z",
+    origin=ORIGIN.text,
+    request_id="req_0123456789abcdef",
+    endpoint="/api/public/budgets/{id}",
+    method="GET",
+    path="/api/public/budgets/7",
+    client_address="203.0.113.7",
+    outcome="admitted",
+    status=None,
+    target=None,
+    duration_us=1500,
+    upstream_us=None,
+    bytes_in=3,
+    bytes_out=4,
+)
+entropies = st.text("0123456789abcdef", min_size=32, max_size=32)
+
+
+def test_a_full_event_has_the_members_of_the_contract() -> None:
+    origin = Origin("budgets.read", "c0ffee", "acc_1", "api_key_1", "budgets", "sidecar")
+    event = EVENT._replace(origin=origin.text, status=200, target="127.0.0.1:9001", upstream_us=1200)
+    assert json.loads(encode(event)) == {
+        "id": "0197a1b2-0000-7000-8000-000000000000",
+        "at": "2026-05-01T12:00:00.123Z",
+        "requestId": "req_0123456789abcdef",
+        "accountId": "acc_1",
+        "keyId": "api_key_1",
+        "route": "budgets.read",
+        "endpoint": "/api/public/budgets/{id}",
+        "method": "GET",
+        "path": "/api/public/budgets/7",
+        "clientIp": "203.0.113.7",
+        "status": 200,
+        "outcome": "admitted",
+        "upstream": "budgets",
+        "target": "127.0.0.1:9001",
+        "durationUs": 1500,
+        "upstreamUs": 1200,
+        "bytesIn": 3,
+        "bytesOut": 4,
+        "mode": "sidecar",
+        "configVersion": "c0ffee",
+        "schema": 1,
+    }
+
+
+def test_what_is_unknown_is_null() -> None:
+    event = json.loads(encode(EVENT))
+    unknown = {name for name, value in event.items() if value is None}
+    assert unknown == {"status", "accountId", "keyId", "upstream", "target", "upstreamUs"}
+
+
+@given(st.text(), st.text(), st.text(), st.text(), st.text())
+def test_any_client_text_is_one_ascii_line_and_comes_back(
+    endpoint: str, method: str, path: str, address: str, key_id: str
+) -> None:
+    origin = Origin("route", "c0ffee", key_id=key_id)
+    line = encode(
+        EVENT._replace(origin=origin.text, endpoint=endpoint, method=method, path=path, client_address=address)
+    )
+    assert line.isascii()
+    assert b"\n" not in line
+    event = json.loads(line)
+    assert (event["endpoint"], event["method"], event["path"]) == (endpoint, method, path)
+    assert (event["clientIp"], event["keyId"]) == (address, key_id)
+
+
+@given(st.integers(0, 2**48 - 1), entropies)
+def test_an_id_is_a_uuid_version_7_that_holds_its_time_and_its_entropy(unix_ms: int, entropy: str) -> None:
+    text = uuid7(unix_ms, entropy)
+    number = uuid.UUID(text)
+    assert str(number) == text
+    assert number.variant == uuid.RFC_4122
+    assert number.version == 7
+    assert number.int >> 80 == unix_ms
+    assert text[15:18] + text[20:23] + text[24:] == entropy[14:]
+
+
+@given(st.integers(0, 2**48 - 2), entropies, entropies)
+def test_ids_sort_by_time(unix_ms: int, one: str, other: str) -> None:
+    assert uuid7(unix_ms, one) < uuid7(unix_ms + 1, other)
