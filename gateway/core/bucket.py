@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import NamedTuple
 
 UNITS_MAX = 2**53
@@ -138,12 +139,10 @@ def _window_standing(limit: Limit, spent: dict[int, int], now_ms: int) -> Standi
     full = frees_in(max(spent)) if spent else 0
     if remaining:
         return Standing(limit, remaining, full)
-    to_free = used - limit.capacity + 1
-    for at in sorted(spent):
-        to_free -= spent[at]
-        if to_free <= 0:
-            return Standing(limit, 0, full, frees_in(at))
-    return Standing(limit, 0, full, full)
+    slots = sorted(spent)
+    freed = accumulate(spent[at] for at in slots)
+    enough = next(at for at, count in zip(slots, freed, strict=True) if count > used - limit.capacity)
+    return Standing(limit, 0, full, frees_in(enough))
 
 
 def take(buckets: list[Bucket], charges: Charges, now_ms: int) -> Taken:

@@ -194,6 +194,11 @@ def test_a_raised_limit_keeps_the_tokens_and_gives_no_new_ones_at_once() -> None
     assert sum(ask_one(bucket, raised, NOW).admitted for _ in range(20)) == 3
 
 
+def test_a_single_bucket_is_the_tightest() -> None:
+    taken = ask_one(Bucket(), HOURLY, NOW)
+    assert taken.tightest is taken.standings[0]
+
+
 def test_the_tightest_bucket_is_the_one_with_the_fewest_tokens_or_the_longest_wait() -> None:
     minutely = Limit("minutely", 10, 60_000)
     buckets = [Bucket(), Bucket()]
