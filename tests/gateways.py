@@ -26,7 +26,7 @@ from gateway.adapters.postgres.keys import NewKey, create_key
 from gateway.embedded.listening import free_port
 from tests.backends import Backend
 from tests.demos import wait_until
-from tests.servers import execute
+from tests.servers import execute, gone
 from tests.wire import Wire, fresh_address
 
 if TYPE_CHECKING:
@@ -227,11 +227,11 @@ class Gateway:
         if self._process is not None:
             pids = self.workers if (self.state / "workers.json").exists() else []
             for pid in pids:
-                if Path(f"/proc/{pid}").exists():
+                if not gone(pid):
                     os.kill(pid, signal.SIGCONT)
             self._process.kill()
             self._process.wait(10)
-            assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 10)
+            assert wait_until(lambda: all(gone(pid) for pid in pids), 10)
 
 
 @pytest.fixture(scope="session")
