@@ -28,7 +28,7 @@ bench: $(VENV)/embedded.stamp ## Measure the gateway beside the bare upstream an
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 check-deploy: $(VENV)/dev.stamp ## Validate everything in deploy/ without a container engine
-	@$(BIN)/python deploy/check.py
+	@$(BIN)/python -m deploy.check
 
 schema: $(VENV)/dev.stamp ## Write config/gateway.schema.json again
 	@$(BIN)/python -m gateway.settings.jsonschema

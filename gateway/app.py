@@ -10,6 +10,7 @@ import gc
 import os
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -33,7 +34,7 @@ from gateway.jobs.sync_journal import sync_journal
 from gateway.live import Live
 from gateway.management.answers import management_answers
 from gateway.management.health import Health, internal_application
-from gateway.ports import SinkDown
+from gateway.ports import Fault, SinkDown
 from gateway.proxy.handler import Gateway
 from gateway.proxy.moments import Moments
 from gateway.proxy.server import PublicServer
@@ -43,92 +44,125 @@ from gateway.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
+    from pathlib import Path
 
     from gateway.settings.schema import Config
 
 BACKLOG: Final = 1024
 LAST_SHIPPING_S: Final = 1.0
+INTERNAL_SHUTDOWN_S: Final = 1.0
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 
 log = structlog.get_logger()
 
 
+class SchemaRefused(Fault):
+    """The database has a schema that this version cannot work with; the message says what to do."""
+
+    code = "schema_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """The parts of one worker that are started and stopped."""
+
+    database: Database
+    limiter: RedisLimiter
+    listener: KeyChangeListener
+    journal: Journal
+    server: PublicServer
+    health: Health
+    publisher: GaugePublisher
+    shipper: EventShipper
+
+
 async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
-    """Serve until *stop* is set, then drain; raises JournalError and OSError when it cannot start."""
-    loop = asyncio.get_running_loop()
-    snapshot = compile_snapshot(config)
-    live = Live(snapshot)
-    moments = Moments()
+    """Serve until *stop* is set, then drain.
+
+    Raises JournalError, SchemaRefused and OSError when it cannot start.
+    """
     async with AsyncExitStack() as stack:
-        counters = config.state_directory / "counters"
-        telemetry = Telemetry(counters / f"worker-{slot}.counters")
-        stack.callback(telemetry.close)
-        telemetry.set(metrics.BUILD, 1, VERSION, snapshot.version)
-
-        journal = _open_journal(config, slot)
-        stack.callback(journal.close)
-
-        database = await stack.enter_async_context(_database(config))
-        keys = KeyCache(
-            PostgresKeySource(database),
-            time.monotonic,
-            ttl_s=config.keys.cache_ttl_s,
-            max_stale_s=config.keys.max_stale_s,
-            absent_ttl_s=config.keys.absent_ttl_s,
-            entries_max=config.keys.cache_entries_max,
-        )
-        stack.push_async_callback(keys.close)
-        listener = KeyChangeListener(config.postgres.dsn.get_secret_value(), Invalidator(keys))
-
-        limiter = RedisLimiter(config.redis.url.get_secret_value(), config.redis.timeout_ms / 1000)
-        local = MemoryLimiter(lambda: int(time.time() * 1000))
-        access = Access(keys, limiter, local, telemetry, time.time)
-
-        upstreams = {name: Upstream(settings, loop) for name, settings in snapshot.upstreams.items()}
-        for upstream in upstreams.values():
-            stack.callback(upstream.close)
-        answers = management_answers(config, database)
-        stack.callback(answers.close)
-        gateway = Gateway(live, access, upstreams, answers.functions, journal, telemetry, moments)
-        server = PublicServer(gateway, live, journal, telemetry, moments)
-
-        health = _health(database, limiter, listener)
-        publisher = GaugePublisher(
-            Sources(
-                keys=keys,
-                journal=journal,
-                upstreams=upstreams,
-                connections=lambda: len(server.connections),
-                in_flight=lambda: gateway.in_flight,
-                limiter_up=lambda: limiter.up,
-                postgres_up=lambda: database.ready,
-                listening=lambda: listener.connected,
-                ready=lambda: health.ready,
-            ),
-            telemetry,
-        )
-        shipper = EventShipper(
-            journal,
-            config.journal_directory,
-            PostgresUsageSink(database),
-            telemetry,
-            interval_s=config.usage.ship_interval_ms / 1000,
-        )
+        worker = await _acquire(config, slot, stack)
+        await worker.database.tried()
+        schema = worker.database.schema
+        if schema is not None and not schema.usable and not config.postgres.migrate:
+            raise SchemaRefused(schema.message)
         jobs: dict[str, Coroutine[Any, Any, None]] = {
-            "limiter": limiter.run(),
-            "listener": listener.run(),
-            "shipper": shipper.run(),
-            "gauges": publisher.run(),
+            "limiter": worker.limiter.run(),
+            "listener": worker.listener.run(),
+            "shipper": worker.shipper.run(),
+            "gauges": worker.publisher.run(),
         }
         if config.usage.journal.fsync == "interval":
-            jobs["sync"] = sync_journal(journal, config.usage.journal.fsync_interval_ms / 1000)
-        async with _running(jobs), _listening(config, server, health, counters, publisher) as close_public:
+            jobs["sync"] = sync_journal(worker.journal, config.usage.journal.fsync_interval_ms / 1000)
+        async with _running(jobs), _listening(config, worker) as public:
             _settle_memory()
-            log.info("serving", pid=os.getpid(), slot=slot, config_version=snapshot.version)
+            log.info("serving", pid=os.getpid(), slot=slot)
             await stop.wait()
-            await _drain(config, server, health, close_public)
-        await _ship_the_rest(shipper)
+            await _drain(config, worker, public)
+        await _ship_the_rest(worker.shipper)
     log.info("stopped", pid=os.getpid(), slot=slot)
+
+
+async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
+    """Make every collaborator; *stack* releases them in reverse."""
+    snapshot = compile_snapshot(config)
+    live, moments = Live(snapshot), Moments()
+    telemetry = Telemetry(_counters(config) / f"worker-{slot}.counters")
+    stack.callback(telemetry.close)
+    telemetry.set(metrics.BUILD, 1, VERSION, snapshot.version)
+    journal = _open_journal(config, slot)
+    stack.callback(journal.close)
+
+    database = await stack.enter_async_context(_database(config))
+    keys = _key_cache(config, database)
+    stack.push_async_callback(keys.close)
+    listener = KeyChangeListener(config.postgres.dsn.get_secret_value(), Invalidator(keys))
+    limiter = RedisLimiter(config.redis.url.get_secret_value(), config.redis.timeout_ms / 1000)
+    access = Access(keys, limiter, MemoryLimiter(lambda: int(time.time() * 1000)), telemetry, time.time)
+
+    loop = asyncio.get_running_loop()
+    upstreams = {name: Upstream(settings, loop) for name, settings in snapshot.upstreams.items()}
+    for upstream in upstreams.values():
+        stack.callback(upstream.close)
+    answers = management_answers(config, database)
+    stack.callback(answers.close)
+    gateway = Gateway(live, access, upstreams, answers.functions, journal, telemetry, moments)
+    server = PublicServer(gateway, live, journal, telemetry, moments)
+
+    sink = PostgresUsageSink(database)
+    interval_s = config.usage.ship_interval_ms / 1000
+    shipper = EventShipper(journal, config.journal_directory, sink, telemetry, interval_s=interval_s)
+    health = _health(database, limiter, listener)
+    sources = Sources(
+        keys=keys,
+        journal=journal,
+        upstreams=upstreams,
+        connections=lambda: len(server.connections),
+        in_flight=lambda: gateway.in_flight,
+        refused=lambda: sink.refused,
+        limiter_up=lambda: limiter.up,
+        postgres_up=lambda: database.ready,
+        listening=lambda: listener.connected,
+        ready=lambda: health.ready,
+    )
+    publisher = GaugePublisher(sources, telemetry)
+    return Worker(database, limiter, listener, journal, server, health, publisher, shipper)
+
+
+def _counters(config: Config) -> Path:
+    return config.state_directory / "counters"
+
+
+def _key_cache(config: Config, database: Database) -> KeyCache:
+    return KeyCache(
+        PostgresKeySource(database),
+        time.monotonic,
+        ttl_s=config.keys.cache_ttl_s,
+        max_stale_s=config.keys.max_stale_s,
+        absent_ttl_s=config.keys.absent_ttl_s,
+        entries_max=config.keys.cache_entries_max,
+    )
 
 
 def _open_journal(config: Config, slot: int) -> Journal:
@@ -190,18 +224,19 @@ async def _running(jobs: Mapping[str, Coroutine[Any, Any, None]]) -> AsyncIterat
 
 
 @asynccontextmanager
-async def _listening(
-    config: Config, server: PublicServer, health: Health, counters: Any, publisher: GaugePublisher
-) -> AsyncIterator[asyncio.Server]:
+async def _listening(config: Config, worker: Worker) -> AsyncIterator[asyncio.Server]:
     """Listen on both addresses; gives the public listener, so that draining can close it first."""
     loop = asyncio.get_running_loop()
-    internal = web.AppRunner(internal_application(health, counters, publisher.publish), access_log=None)
+    application = internal_application(worker.health, _counters(config), worker.publisher.publish)
+    internal = web.AppRunner(application, access_log=None, shutdown_timeout=INTERNAL_SHUTDOWN_S)
     await internal.setup()
     try:
         address = config.listen.internal
         await web.TCPSite(internal, address.address, address.port, reuse_port=True, backlog=BACKLOG).start()
         address = config.listen.public
-        public = await loop.create_server(server, address.address, address.port, reuse_port=True, backlog=BACKLOG)
+        public = await loop.create_server(
+            worker.server, address.address, address.port, reuse_port=True, backlog=BACKLOG
+        )
         try:
             yield public
         finally:
@@ -210,13 +245,13 @@ async def _listening(
         await internal.cleanup()
 
 
-async def _drain(config: Config, server: PublicServer, health: Health, public: asyncio.Server) -> None:
+async def _drain(config: Config, worker: Worker, public: asyncio.Server) -> None:
     """Turn unready, go on for the grace, then take no more connections and let requests in flight finish."""
-    health.draining = True
+    worker.health.draining = True
     await asyncio.sleep(config.drain.grace_s)
     public.close()
-    server.pre_shutdown()
-    await server.shutdown(config.drain.timeout_s)
+    worker.server.pre_shutdown()
+    await worker.server.shutdown(config.drain.timeout_s)
 
 
 async def _ship_the_rest(shipper: EventShipper) -> None:

@@ -98,9 +98,13 @@ def _require_free(name: str, listener: Listener) -> None:
 
 
 def _migrate(config: Config) -> None:
-    from gateway.adapters.postgres.migrate import migrate  # noqa: PLC0415 - only this option needs the driver here
+    # Only this option needs the driver here.
+    from gateway.adapters.postgres.migrate import MigrationError, migrate  # noqa: PLC0415 - see above
 
-    asyncio.run(migrate(config.postgres.dsn.get_secret_value()))
+    try:
+        asyncio.run(migrate(config.postgres.dsn.get_secret_value()))
+    except MigrationError as error:
+        raise click.ClickException(str(error)) from None
 
 
 @click.command(hidden=True)
@@ -115,7 +119,7 @@ def worker(config_file: Path, parent: int, slot: int) -> None:
     config = load_or_exit(config_file)
     configure_logs(config.log.level, config.log.format)
     from gateway.adapters.journal import JournalError  # noqa: PLC0415 - see above
-    from gateway.app import serve  # noqa: PLC0415 - see above
+    from gateway.app import SchemaRefused, serve  # noqa: PLC0415 - see above
 
     async def work() -> None:
         stop = asyncio.Event()
@@ -126,7 +130,7 @@ def worker(config_file: Path, parent: int, slot: int) -> None:
 
     try:
         _run_fast(work)
-    except (JournalError, OSError) as error:
+    except (JournalError, SchemaRefused, OSError) as error:
         click.echo(str(error), err=True)
         sys.exit(CANNOT_START)
 

@@ -28,6 +28,7 @@ class Sources:
     upstreams: Mapping[str, Upstream]
     connections: Callable[[], int]
     in_flight: Callable[[], int]
+    refused: Callable[[], int]
     limiter_up: Callable[[], bool]
     postgres_up: Callable[[], bool]
     listening: Callable[[], bool]
@@ -56,7 +57,7 @@ class GaugePublisher:
             self._grow(metrics.CACHE_LOOKUPS, getattr(sources.keys.lookups, result), result)
         self._grow(metrics.KEY_CHANGES, sources.keys.changes)
         self._grow(metrics.EVENTS, sources.journal.appended)
-        self._grow(metrics.EVENTS_DROPPED, sources.journal.dropped)
+        self._grow(metrics.EVENTS_DROPPED, sources.journal.dropped + sources.refused())
         telemetry.set(metrics.CACHE_ENTRIES, len(sources.keys))
         telemetry.set(metrics.CONNECTIONS, sources.connections(), "public")
         telemetry.set(metrics.IN_FLIGHT, sources.in_flight())

@@ -92,6 +92,10 @@ class Database:
         self._keeper.cancel()
         await asyncio.wait({self._keeper})
 
+    async def tried(self) -> None:
+        """Wait until the first attempt to connect has ended, well or not."""
+        await self._first_try.wait()
+
     @property
     def ready(self) -> bool:
         """Say whether connections are handed out."""
