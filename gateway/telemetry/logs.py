@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -12,6 +12,10 @@ from gateway.core.credentials import redact
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
+
+# What clients send may move a terminal's cursor, or pass for a line of its own.
+_CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+_CONTROLS_BUT_LINES: Final = {code: text for code, text in _CONTROLS.items() if chr(code) not in "\n\t"}
 
 
 def _redacted(value: Any) -> Any:
@@ -28,32 +32,39 @@ def _redact_fields(_logger: Any, _name: str, fields: MutableMapping[str, Any]) -
     return fields
 
 
+def _escape_traceback(_logger: Any, _name: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if "exception" in fields:
+        fields["exception"] = fields["exception"].translate(_CONTROLS_BUT_LINES)
+    return fields
+
+
 class _Quiet(logging.Filter):
     """Keeps a library's messages and drops their tracebacks, which may hold the bytes of a request."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.exc_info = None
         record.exc_text = None
-        record.msg, record.args = redact(record.getMessage()), ()
+        record.msg, record.args = redact(record.getMessage()).translate(_CONTROLS), ()
         return True
 
 
 def configure_logs(level: str, style: str) -> None:
     """Send all logs to standard error; *style* is `json` or `console`."""
-    renderer: Any
+    renderers: list[Any]
     if style == "json":
-        renderer = structlog.processors.JSONRenderer()
+        renderers = [structlog.processors.JSONRenderer()]
     else:
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        console = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, repr_native_str=True
         )
+        renderers = [_escape_traceback, console]
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _redact_fields,
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
