@@ -223,10 +223,10 @@ def test_a_url_says_where_and_how_to_be_let_in() -> None:
     address = RedisAddress.parse("redis://user:word@redis.internal:6380/3")
     assert (address.host, address.port, address.path, address.tls) == ("redis.internal", 6380, None, False)
     assert address.greeting == (
-        hiredis.pack_command(("AUTH", "user", "word")),
-        hiredis.pack_command(("SELECT", "3")),
+        b"*3\r\n$4\r\nAUTH\r\n$4\r\nuser\r\n$4\r\nword\r\n",
+        b"*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n",
     )
-    assert RedisAddress.parse("redis://:word@h").greeting == (hiredis.pack_command(("AUTH", "word")),)
+    assert RedisAddress.parse("redis://:word@h").greeting == (b"*2\r\n$4\r\nAUTH\r\n$4\r\nword\r\n",)
     assert RedisAddress.parse("redis://").greeting == ()
     assert (RedisAddress.parse("redis://").host, RedisAddress.parse("redis://").port) == ("127.0.0.1", 6379)
     assert RedisAddress.parse("rediss://h").tls

@@ -25,7 +25,7 @@ AT_ONCE_S = 0.02
 
 async def command(url: str, *words: Any) -> None:
     async with Redis.from_url(url) as client:
-        await client.execute_command(*words)
+        await client.execute_command(*words)  # type: ignore[no-untyped-call]  # redis-py has no type for it
 
 
 async def failure_s(limiter: RedisLimiter) -> float:

@@ -78,7 +78,8 @@ def test_a_sliding_window_gives_a_token_back_a_slot_after_the_window_at_the_late
     limit: Limit, gaps: list[int]
 ) -> None:
     limit = replace(limit, algorithm=Algorithm.SLIDING_WINDOW)
-    bucket, now, admitted = Bucket(), NOW, []
+    bucket, now = Bucket(), NOW
+    admitted: list[int] = []
     for gap in gaps:
         now += gap
         still_counted = sum(at > now - (limit.window_ms + 2 * slot_ms(limit) + 60) for at in admitted)
