@@ -173,14 +173,9 @@ def raw(data: bytes, *, close: bool = False) -> Answer:
     return answer
 
 
-def by_path(answers: dict[str, Answer], otherwise: Answer | None = None) -> Answer:
-    """Answer according to the last segment of the path."""
-
-    def answer(request: Received, connection: Connection) -> None:
-        last = request.target.partition("?")[0].rpartition("/")[2]
-        answers.get(last, otherwise or plain())(request, connection)
-
-    return answer
+def silent(_request: Received, connection: Connection) -> None:
+    """Say nothing until the other side ends the connection."""
+    connection.wait_for_end()
 
 
 class Backend:

@@ -6,7 +6,6 @@ import hashlib
 import re
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,16 +13,14 @@ import pytest
 from gateway.core.credentials import issue
 from tests.backends import plain
 from tests.demos import wait_until
-from tests.wire import fresh_address, request_bytes
+from tests.wire import fresh_address
 
 if TYPE_CHECKING:
-    from tests.backends import Connection, Received
     from tests.gateways import Gateway
     from tests.wire import Answer
 
 BUDGETS, CUSTOMERS, PRODUCTS = "/api/public/budgets", "/api/public/customers", "/api/public/products"
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-MEGABYTES = 64
 
 
 def envelope(answer: Answer) -> dict[str, Any]:
@@ -275,59 +272,3 @@ class TestPublicRoutes:
         assert refused.one("x-ratelimit-limit") == "60"
         assert refused.one("x-ratelimit-window") == "60"
         assert gateway.ask("GET", self.PATH).status == 200
-
-
-def resident_bytes(pids: list[int]) -> int:
-    pages = sum(int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) for pid in pids)
-    return pages * 4096
-
-
-class TestLargeBodies:
-    def test_up(self, gateway: Gateway) -> None:
-        gateway.ask("POST", PRODUCTS, gateway.everything, body=bytes(1_000_000))
-        before = resident_bytes(gateway.workers)
-        piece = bytes(range(256)) * 4096
-        expected = hashlib.sha256()
-        with gateway.connect(timeout_s=20) as wire:
-            wire.send(request_bytes("POST", PRODUCTS, gateway.everything, [f"Content-Length: {MEGABYTES << 20}"]))
-            for _ in range(MEGABYTES):
-                wire.send(piece)
-                expected.update(piece)
-            assert wire.answer().status == 200
-        assert gateway.backend.last.digest == expected.hexdigest()
-        assert resident_bytes(gateway.workers) - before < 20_000_000
-
-    @pytest.mark.parametrize("framing", ["length", "chunks", "close"])
-    def test_down(self, gateway: Gateway, framing: str) -> None:
-        piece = bytes(range(256)) * 4096
-
-        def answer(_request: Received, connection: Connection) -> None:
-            line = {"length": b"Content-Length: %d" % (MEGABYTES << 20), "chunks": b"Transfer-Encoding: chunked"}
-            connection.send(b"HTTP/1.1 200 OK\r\n" + line.get(framing, b"Connection: close") + b"\r\n\r\n")
-            for _ in range(MEGABYTES):
-                connection.send(b"100000\r\n" + piece + b"\r\n" if framing == "chunks" else piece)
-            if framing == "close":
-                connection.close()
-            elif framing == "chunks":
-                connection.send(b"0\r\n\r\n")
-
-        gateway.backend.answer = answer
-        before = resident_bytes(gateway.workers)
-        with gateway.connect(timeout_s=20) as wire:
-            received = wire.ask("GET", PRODUCTS, gateway.everything)
-        assert len(received.body) == MEGABYTES << 20
-        assert hashlib.sha256(received.body).digest() == hashlib.sha256(piece * MEGABYTES).digest()
-        assert resident_bytes(gateway.workers) - before < 20_000_000
-
-    def test_a_reader_who_stops_costs_little_memory(self, gateway: Gateway) -> None:
-        gateway.backend.answer = plain(bytes(30_000_000))
-        before = resident_bytes(gateway.workers)
-        slow = [gateway.connect() for _ in range(10)]
-        for wire in slow:
-            wire.send(request_bytes("GET", PRODUCTS, gateway.everything))
-        for wire in slow:
-            wire.read_some()
-        assert gateway.ask("HEAD", PRODUCTS, gateway.everything).status == 200
-        assert resident_bytes(gateway.workers) - before < 20_000_000
-        for wire in slow:
-            wire.close()

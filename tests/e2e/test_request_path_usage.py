@@ -7,7 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from gateway.core.credentials import digest
-from tests.backends import raw
+from tests.backends import raw, silent
 from tests.demos import wait_until
 from tests.gateways import FIRST_BYTE_S
 from tests.wire import fresh_address, request_bytes
@@ -94,7 +94,7 @@ def test_what_goes_wrong_upstream_leaves_an_event(gateway: Gateway) -> None:
     gateway.ask("GET", "/api/public/gone", gateway.everything, source=source)
     gateway.backend.answer = raw(b"garbage\r\n\r\n", close=True)
     gateway.ask("GET", BUDGETS, gateway.everything, source=source)
-    gateway.backend.answer = lambda _request, connection: connection.wait_for_end() and None
+    gateway.backend.answer = silent
     gateway.ask("GET", BUDGETS, gateway.everything, source=source)
     events = events_of(gateway, source, 3)
     assert [(event["status"], event["outcome"]) for event in events] == [
@@ -107,7 +107,7 @@ def test_what_goes_wrong_upstream_leaves_an_event(gateway: Gateway) -> None:
 
 def test_a_client_that_goes_away_leaves_an_event(gateway: Gateway) -> None:
     source = fresh_address()
-    gateway.backend.answer = lambda _request, connection: connection.wait_for_end() and None
+    gateway.backend.answer = silent
     with gateway.connect(source) as wire:
         wire.send(request_bytes("GET", BUDGETS, gateway.everything))
         assert wait_until(lambda: bool(gateway.backend.requests), 3)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.backends import plain
+from tests.backends import plain, silent
 from tests.demos import wait_until
 from tests.faults.loads import Load
 from tests.servers import gone
@@ -105,7 +105,7 @@ def test_a_gateway_that_is_told_to_end_waits_for_nobody_for_ever(
     start_gateway: Callable[..., Gateway], postgres_dsn: str, redis_url: str
 ) -> None:
     gateway = start_gateway(postgres_dsn, redis_url, lambda document: document["drain"].update(timeout_s=1))
-    gateway.backend.answer = lambda _request, connection: connection.wait_for_end() and None
+    gateway.backend.answer = silent
     with gateway.connect() as stalled:
         stalled.send(request_bytes("GET", BUDGETS, gateway.everything, ["X-Slow: 1"]))
         assert wait_until(lambda: bool(gateway.backend.requests), 5)

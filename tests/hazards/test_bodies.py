@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.backends import silent
 from tests.demos import wait_until
 from tests.gateways import BODY_IDLE_S, BODY_MAX
 from tests.wire import request_bytes
@@ -127,7 +128,7 @@ def test_an_upload_that_breaks_off_is_never_whole(gateway: Gateway) -> None:
 
 
 def test_a_client_that_goes_away_ends_the_upstreams_work(gateway: Gateway) -> None:
-    gateway.backend.answer = lambda _request, connection: connection.wait_for_end() and None
+    gateway.backend.answer = silent
     with gateway.connect() as wire:
         wire.send(request_bytes("GET", PATH, gateway.everything))
         assert wait_until(lambda: bool(gateway.backend.requests), 3)

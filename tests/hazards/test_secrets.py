@@ -74,10 +74,11 @@ def test_a_credential_has_one_form(gateway: Gateway, authorization: str, expecte
     assert gateway.ask("GET", PATH, fields=[field]).code == expected
 
 
-def test_two_credentials_are_refused_and_the_connection_ended(gateway: Gateway) -> None:
+@pytest.mark.parametrize("path", [PATH, "/api/public/budgets/token/abc", "/nowhere"])
+def test_two_credentials_are_refused_and_the_connection_ended(gateway: Gateway, path: str) -> None:
     with gateway.connect() as wire:
         fields = [f"Authorization: Bearer {gateway.readonly}"]
-        assert wire.ask("GET", PATH, gateway.everything, fields).code == "400 bad_request"
+        assert wire.ask("GET", path, gateway.everything, fields).code == "400 bad_request"
         assert wire.ended()
     assert not gateway.backend.requests
 
