@@ -22,7 +22,7 @@ lint: $(VENV)/dev.stamp ## Check format, lint, types and the layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/codespell gateway tests config deploy *.md
-	@$(BIN)/vulture gateway --min-confidence 80
+	@$(BIN)/vulture gateway --min-confidence 80 --ignore-names traceback,ctx
 
 bench: $(VENV)/embedded.stamp ## Measure the gateway beside the bare upstream and a bare pass-through
 	@$(BIN)/python -m tests.bench $(ARGS)

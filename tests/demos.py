@@ -62,7 +62,14 @@ class DemoProcess:
     def begin(self) -> None:
         """Start the process and do not wait for anything."""
         ports = ["--port", str(self.port), "--admin-port", str(self.admin_port)]
-        files: list[str | Path] = ["--data", self.state, "--ready-file", self.ready_file, "--config", ROOT / "gateway.yaml"]
+        files: list[str | Path] = [
+            "--data",
+            self.state,
+            "--ready-file",
+            self.ready_file,
+            "--config",
+            ROOT / "gateway.yaml",
+        ]
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "gateway", "demo", *ports, *files],

@@ -115,8 +115,10 @@ def main() -> None:
                 if number == 0:  # The first round warms up.
                     subject.cpu_us.clear(), subject.rate.clear(), subject.utilization.clear()
         report(subjects)
-        print(f"\nload: {load.command(0, PATH, '', 0)[0]}, {load.CONNECTIONS} connections, {options.rounds} rounds of "
-              f"{options.seconds:.0f} s, answers of 1 KiB; load, upstream and Valkey share the last core")
+        print(
+            f"\nload: {load.command(0, PATH, '', 0)[0]}, {load.CONNECTIONS} connections, {options.rounds} rounds of "
+            f"{options.seconds:.0f} s, answers of 1 KiB; load, upstream and Valkey share the last core"
+        )
 
 
 if __name__ == "__main__":

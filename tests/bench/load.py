@@ -44,7 +44,9 @@ async def ask(port: int, path: str, key: str, seconds: float) -> tuple[int, int,
     loop = asyncio.get_running_loop()
     request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
     began = time.perf_counter()
-    clients = [(await loop.create_connection(lambda: Asking(request), "127.0.0.1", port))[1] for _ in range(CONNECTIONS)]
+    clients = [
+        (await loop.create_connection(lambda: Asking(request), "127.0.0.1", port))[1] for _ in range(CONNECTIONS)
+    ]
     await asyncio.sleep(seconds)
     took = time.perf_counter() - began
     return sum(client.answered for client in clients), sum(client.bad for client in clients), took

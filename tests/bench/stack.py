@@ -11,10 +11,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -23,6 +23,9 @@ from gateway.embedded import placement
 from gateway.embedded.listening import free_port
 from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.embedded.valkey import EmbeddedValkey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent.parent
 UNLIMITED = "1000000000"

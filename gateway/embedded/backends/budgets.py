@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 from aiohttp import web
+from pydantic import Field
 
 from gateway.embedded.backends import parameters, seeds
 from gateway.embedded.backends.answers import answer
@@ -87,7 +88,7 @@ class NewBudget(Body):
     total: Amount | None = None
     state: Literal[0, 1, 2] = 0
     status: Literal["PENDING", "APPROVED", "REJECTED"] | None = None
-    items: list[Item] = []
+    items: list[Item] = Field(default_factory=list)
 
     def document(self) -> dict[str, Any]:
         """A new budget, with the token under which its customer may see it."""

@@ -96,7 +96,7 @@ class Documents:
         if await connection.fetchval(statement, identifier) is None:
             raise missing(self.noun, identifier)
 
-    async def _write(self, connection: Connection, statement: str, *values: object) -> Any:  # noqa: ANN401 -- a row, or None
+    async def _write(self, connection: Connection, statement: str, *values: object) -> Any:
         try:
             return await connection.fetchrow(statement, *values)
         except asyncpg.UniqueViolationError:

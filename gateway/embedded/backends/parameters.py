@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.embedded.backends.answers import invalid, missing
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiohttp import web
 
 Chosen = TypeVar("Chosen")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from pydantic import Field
 
 from gateway.embedded.backends import parameters, seeds
 from gateway.embedded.backends.answers import answer
@@ -42,7 +43,7 @@ class VariantOfProduct(Body):
     sku: str | None = None
     barcode: str | None = None
     image_url: str | None = None
-    attributes: dict[str, Any] = {}
+    attributes: dict[str, Any] = Field(default_factory=dict)
     is_active: bool = True
     sort_order: Count = 0
 
@@ -56,7 +57,7 @@ class NewVariant(VariantOfProduct):
 class NewProductWithVariants(NewProduct):
     """What makes a product and its variants at once."""
 
-    variants: list[VariantOfProduct] = []
+    variants: list[VariantOfProduct] = Field(default_factory=list)
 
 
 async def seed(connection: Connection) -> None:
