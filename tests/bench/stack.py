@@ -82,8 +82,8 @@ def _gateway(directory: Path, dsn: str, redis: str, upstream: str) -> Iterator[R
         answer: dict[str, str] = json.loads(output.stdout)
         return answer
 
-    ask("accounts", "create", "--name", "Bench")
-    key = ask("keys", "create", "--name", "bench", "--scope", "READ_BUDGETS", "--rate-limit-per-hour", UNLIMITED)["key"]
+    ask("accounts", "create", "Bench")
+    key = ask("keys", "create", "--name", "bench", "--scope", "READ_BUDGETS", "--rate-limit", UNLIMITED)["key"]
     process = subprocess.Popen(["taskset", "-c", "0", *gateway, "run", *config], env=environ)
     try:
         _wait_until_ready(admin_port)
