@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 BACKLOG: Final = 1024
 LAST_SHIPPING_S: Final = 1.0
 INTERNAL_SHUTDOWN_S: Final = 1.0
+SCHEMA_PATIENCE_S: Final = 5.0
+SCHEMA_LOOK_S: Final = 0.05
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 
 log = structlog.get_logger()
@@ -83,10 +85,7 @@ async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
     """
     async with AsyncExitStack() as stack:
         worker = await _acquire(config, slot, stack)
-        await worker.database.tried()
-        schema = worker.database.schema
-        if schema is not None and not schema.usable and not config.postgres.migrate:
-            raise SchemaRefused(schema.message)
+        await _require_schema(worker.database)
         jobs: dict[str, Coroutine[Any, Any, None]] = {
             "limiter": worker.limiter.run(),
             "listener": worker.listener.run(),
@@ -102,6 +101,19 @@ async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
             await _drain(config, worker, public)
         await _ship_the_rest(worker.shipper)
     log.info("stopped", pid=os.getpid(), slot=slot)
+
+
+async def _require_schema(database: Database) -> None:
+    """Refuse a schema that does not fit, after waiting a moment for a migration that may be under way elsewhere.
+
+    Where Postgres does not answer, the worker starts all the same: unready, and with a look at the schema to come.
+    """
+    await database.tried()
+    due = time.monotonic() + SCHEMA_PATIENCE_S
+    while database.schema is not None and not database.schema.usable:
+        if time.monotonic() >= due:
+            raise SchemaRefused(database.schema.message)
+        await asyncio.sleep(SCHEMA_LOOK_S)
 
 
 async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:

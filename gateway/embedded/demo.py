@@ -95,10 +95,9 @@ class _Demo:
         self._forget_ready_file()  # Of a run that was killed.
         await self._require_port(self._options.port, "--port")
         await self._require_port(self._options.admin_port, "--admin-port")
-        self._audience.progress("starting Postgres and Valkey")
-        await _both(self._parts.postgres.start(), self._parts.valkey.start())
-        self._audience.progress("starting the gateway and three backends")
-        seed, _ = await _both(self._start_gateway(), self._parts.start_backends())
+        self._audience.progress("starting Postgres, Valkey, three backends and the gateway")
+        # All at once: the programs need a second to load, by when the databases are there.
+        seed, _ = await _both(self._start_databases(), self._start_programs())
         running = self._announce(seed)
         self._audience.ready(running)
         await self._watch(running)
@@ -121,13 +120,16 @@ class _Demo:
             message = f"port {port} is taken: stop what uses it, or choose another with {option}"
             raise EmbeddedError(message)
 
-    async def _start_gateway(self) -> Seed:
+    async def _start_databases(self) -> Seed:
+        await _both(self._parts.postgres.start(), self._parts.valkey.start())
         dsn = self._parts.postgres.dsn
         await migrate(dsn)
+        return await seeded(dsn, self._state.path / "demo.json")
+
+    async def _start_programs(self) -> None:
         options = self._options
         starting = self._parts.start_gateway(options.config, options.port, options.admin_port)
-        seed, _ = await _both(seeded(dsn, self._state.path / "demo.json"), starting)
-        return seed
+        await _both(starting, self._parts.start_backends())
 
     def _announce(self, seed: Seed) -> Running:
         parts = self._parts
