@@ -10,7 +10,7 @@ from aiohttp import hdrs
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.proxy.incoming import Incoming
+    from gateway.proxy.incoming import ClientRequest
     from gateway.proxy.record import RequestRecord
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -32,7 +32,7 @@ class ClientGone(Exception):
     """The client closed the connection, or broke off its body."""
 
 
-def framed_body(request: Incoming, record: RequestRecord) -> tuple[bytes, bytes | AsyncIterator[bytes]]:
+def framed_body(request: ClientRequest, record: RequestRecord) -> tuple[bytes, bytes | AsyncIterator[bytes]]:
     """Give the framing line for the upstream and the body: complete if it is here already, else as it comes."""
     headers = request.head.headers
     if not request.has_stream:
@@ -52,7 +52,7 @@ def framed_body(request: Incoming, record: RequestRecord) -> tuple[bytes, bytes 
     return b"Transfer-Encoding: chunked\r\n", _chunked(pieces)
 
 
-async def read_body(request: Incoming, record: RequestRecord, limit: int, idle_s: float) -> AsyncIterator[bytes]:
+async def read_body(request: ClientRequest, record: RequestRecord, limit: int, idle_s: float) -> AsyncIterator[bytes]:
     """Give the request's body as it comes; raises the faults above.
 
     A client that waits for a go-ahead gets it here, once its request has been admitted (RFC 9110 section 10.1.1).

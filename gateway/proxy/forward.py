@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.adapters.journal import Journal
     from gateway.core.decision import Admit
     from gateway.core.snapshot import UpstreamTarget
-    from gateway.proxy.incoming import Incoming
+    from gateway.proxy.incoming import ClientRequest
     from gateway.proxy.moments import Moments
     from gateway.proxy.record import RequestRecord
     from gateway.proxy.respond import Written
@@ -42,7 +42,7 @@ class Forwarder:
         self._moments = moments
         self._removed = removed
 
-    async def forward(self, request: Incoming, record: RequestRecord, upstream: Upstream, admit: Admit) -> Written:
+    async def forward(self, request: ClientRequest, record: RequestRecord, upstream: Upstream, admit: Admit) -> Written:
         """Forward and answer; raises UpstreamFault and the faults of bodies while nothing has been answered."""
         framing, body = framed_body(request, record)
         start, rest = outbound_head(request, record, admit, self._removed, framing)
@@ -63,7 +63,7 @@ class Forwarder:
         finally:
             answer.release()
 
-    def _pass_on(self, request: Incoming, record: RequestRecord, answer: UpstreamAnswer) -> Written:
+    def _pass_on(self, request: ClientRequest, record: RequestRecord, answer: UpstreamAnswer) -> Written:
         """Answer in one write."""
         transport = request.transport
         if transport is None:
@@ -82,7 +82,7 @@ class Forwarder:
             return CLOSES
         return GOES_ON
 
-    async def _stream(self, request: Incoming, record: RequestRecord, answer: UpstreamAnswer) -> Written:
+    async def _stream(self, request: ClientRequest, record: RequestRecord, answer: UpstreamAnswer) -> Written:
         """Pass head and body on, at the pace of the slower side, the end last."""
         transport = request.transport
         if transport is None:
@@ -114,14 +114,14 @@ class Forwarder:
                 raise ClientGone
             transport.write(data)
             try:
-                await request.writer.drain()
+                await request.drain()
             except ConnectionError:
                 raise ClientGone from None
         return CLOSES if close else GOES_ON
 
 
 def _answer_head(
-    request: Incoming, record: RequestRecord, answer: UpstreamAnswer, framing: bytes, *, close: bool
+    request: ClientRequest, record: RequestRecord, answer: UpstreamAnswer, framing: bytes, *, close: bool
 ) -> bytes:
     lines = passed_lines(answer.fields, _REMOVED)
     lines.append(b"X-Request-Id: " + record.request_id.encode())

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gateway.adapters.http.upstream import Upstream
     from gateway.adapters.journal import Journal
     from gateway.live import Live
-    from gateway.proxy.incoming import Incoming
+    from gateway.proxy.incoming import ClientRequest
     from gateway.proxy.moments import Moments
     from gateway.proxy.respond import Written
     from gateway.telemetry.telemetry import Telemetry
@@ -75,7 +75,7 @@ class Gateway:
         self._forwarder = Forwarder(journal, telemetry, moments, Removed.compile(live.current.removed_headers))
         self.in_flight = 0
 
-    async def __call__(self, request: Incoming) -> Written:
+    async def __call__(self, request: ClientRequest) -> Written:
         """Serve *request*; whatever happens, it is answered or its connection is closed, and it is recorded."""
         record = RequestRecord(request.head.method, request.peer, self._moments.now(), self._live.current)
         self.in_flight += 1
@@ -101,7 +101,7 @@ class Gateway:
             self.in_flight -= 1
             record.finish(self._journal, self._telemetry, self._moments)
 
-    async def _serve(self, request: Incoming, record: RequestRecord) -> Written:
+    async def _serve(self, request: ClientRequest, record: RequestRecord) -> Written:
         snapshot = record.snapshot
         facts = read_facts(request.head, record.peer, snapshot)
         if not isinstance(facts, RequestFacts):
@@ -129,7 +129,7 @@ class Gateway:
             return await self._answer(request, record, route, decision)
         return await self._forwarder.forward(request, record, self._upstreams[route.upstream], decision)
 
-    async def _answer(self, request: Incoming, record: RequestRecord, route: Route, admit: Admit) -> Written:
+    async def _answer(self, request: ClientRequest, record: RequestRecord, route: Route, admit: Admit) -> Written:
         """Answer a request that is for the gateway itself."""
         assert route.answer is not None
         assert record.facts is not None
@@ -161,13 +161,13 @@ class Gateway:
         log.warning("upstream failed", upstream=name, kind=fault.kind, request_id=record.request_id)
         return UpstreamTimedOut(name) if isinstance(fault, UpstreamTooSlow) else UpstreamFailed(name)
 
-    def _refuse(self, request: Incoming, record: RequestRecord, denial: Denial) -> Written:
+    def _refuse(self, request: ClientRequest, record: RequestRecord, denial: Denial) -> Written:
         refusal = refuse(denial)
         record.outcome = refusal.code
         self._telemetry.add(metrics.DENIALS, 1, refusal.code)
         return self._write(request, record, error_answer(refusal, record.request_id, record.now))
 
-    def _write(self, request: Incoming, record: RequestRecord, answer: Answer) -> Written:
+    def _write(self, request: ClientRequest, record: RequestRecord, answer: Answer) -> Written:
         transport = request.transport
         if transport is None:
             raise ClientGone

@@ -6,7 +6,7 @@ aiohttp keeps every property of a request in a cache that costs more than what m
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 from aiohttp.streams import EmptyStreamReader
@@ -18,8 +18,47 @@ if TYPE_CHECKING:
     from aiohttp.web_protocol import RequestHandler
 
 
+class ClientRequest(Protocol):
+    """One request from a client, as both tiers have it.
+
+    *peer* is the address at the other end of its connection, empty on a Unix socket. *transport* is None once the
+    client is gone.
+    """
+
+    @property
+    def head(self) -> RawRequestMessage:
+        """The head, as aiohttp parsed it."""
+
+    @property
+    def peer(self) -> str:
+        """See above."""
+
+    @property
+    def scheme(self) -> str:
+        """How the client came: http or https."""
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """See above."""
+
+    @property
+    def stream(self) -> StreamReader:
+        """The body, as it comes."""
+
+    @property
+    def has_stream(self) -> bool:
+        """Whether there is a body, be it empty."""
+
+    @property
+    def unread(self) -> bool:
+        """Whether a part of the body has not come yet, or was not asked for."""
+
+    async def drain(self) -> None:
+        """Wait while the client does not read; raises ConnectionError when it is gone."""
+
+
 class Incoming(web.BaseRequest):
-    """One request from a client. *peer* is the address at the other end of its connection, empty on a Unix socket."""
+    """A request of the complete tier."""
 
     def __init__(
         self,
@@ -41,3 +80,7 @@ class Incoming(web.BaseRequest):
     def unread(self) -> bool:
         """Whether a part of the body has not come yet, or was not asked for."""
         return self.has_stream and not self.stream.is_eof()
+
+    async def drain(self) -> None:
+        """Wait while the client does not read; raises ConnectionError when it is gone."""
+        await self.writer.drain()

@@ -12,7 +12,7 @@ from gateway.core.headers import RemovedNames, passed_lines
 
 if TYPE_CHECKING:
     from gateway.core.decision import Admit
-    from gateway.proxy.incoming import Incoming
+    from gateway.proxy.incoming import ClientRequest
     from gateway.proxy.record import RequestRecord
 
 _TRACE: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
@@ -33,7 +33,7 @@ class Removed:
 
 
 def outbound_head(
-    request: Incoming, record: RequestRecord, admit: Admit, removed: Removed, framing: bytes
+    request: ClientRequest, record: RequestRecord, admit: Admit, removed: Removed, framing: bytes
 ) -> tuple[bytes, bytes]:
     """Give the head in two parts, before and after the value of Host."""
     facts = record.facts

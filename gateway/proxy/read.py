@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.core.decision import Denial
     from gateway.core.routes import Route
     from gateway.core.snapshot import RequestLimits, Snapshot
-    from gateway.proxy.incoming import Incoming
+    from gateway.proxy.incoming import ClientRequest
 
 LENGTH_DIGITS_MAX: Final = 15
 HOSTS_REMEMBERED_MAX: Final = 1024
@@ -120,7 +120,7 @@ def _odd_framing(head: RawRequestMessage) -> Denial | None:
     return None
 
 
-def odd_request(request: Incoming, route: Route) -> Denial | None:
+def odd_request(request: ClientRequest, route: Route) -> Denial | None:
     """Refuse what the route will not carry: a body declared too large, an unknown expectation, an upgrade."""
     headers = request.head.headers
     if request.has_stream:

@@ -13,6 +13,7 @@ from gateway.core.answers import error_answer
 from gateway.core.decision import BadRequest, HeadTooLarge, InternalError, TargetTooLong
 from gateway.core.denials import refuse
 from gateway.proxy.body import BodyGarbledFault
+from gateway.proxy.fast import PlainServer
 from gateway.proxy.incoming import Incoming
 from gateway.proxy.record import RequestRecord
 from gateway.proxy.respond import CLOSES, own_answer
@@ -71,10 +72,22 @@ class ClientConnection(RequestHandler):
 
 
 class PublicServer(web.Server):
-    """Makes a ClientConnection for every client."""
+    """Makes the protocol of every client: a connection of the fast tier, which turns into a ClientConnection."""
 
-    def __init__(self, gateway: Gateway, live: Live, journal: Journal, telemetry: Telemetry, moments: Moments) -> None:
-        """Serve *gateway*; bodies are never inflated, and a client that goes away cancels its request."""
+    def __init__(
+        self,
+        gateway: Gateway,
+        live: Live,
+        journal: Journal,
+        telemetry: Telemetry,
+        moments: Moments,
+        *,
+        fast: bool = True,
+    ) -> None:
+        """Serve *gateway*; bodies are never inflated, and a client that goes away cancels its request.
+
+        Without *fast* there is only the complete tier.
+        """
         # The factory makes Incoming of every request, which aiohttp's types cannot say.
         super().__init__(cast("Any", gateway), request_factory=Incoming, handler_cancellation=True)
         self._live = live
@@ -95,10 +108,37 @@ class PublicServer(web.Server):
             "max_headers": limits.fields_max + 1,
             "tcp_keepalive": True,
         }
+        parsing = ("auto_decompress", "max_line_size", "max_field_size", "max_headers")
+        self._fast = fast
+        self._plain = PlainServer(
+            gateway,
+            self._complete,
+            idle_s=KEEPALIVE_S,
+            write_buffer_bytes=WRITE_BUFFER_BYTES,
+            parser_options={name: self._options[name] for name in parsing},
+        )
 
     def __call__(self) -> RequestHandler:
         """Make the protocol of a new connection (asyncio calls this)."""
+        # aiohttp's types know only its own protocol.
+        return cast("RequestHandler", self._plain()) if self._fast else self._complete()
+
+    def _complete(self) -> ClientConnection:
         return ClientConnection(self, loop=asyncio.get_running_loop(), **self._options)
+
+    @property
+    def connections(self) -> list[RequestHandler]:
+        """All client connections, of both tiers."""
+        return [*super().connections, *cast("set[RequestHandler]", self._plain.connections)]
+
+    def pre_shutdown(self) -> None:
+        """Close idle connections; busy ones close when they have answered."""
+        self._plain.pre_shutdown()
+        super().pre_shutdown()
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the signature is aiohttp's
+        """Wait *timeout* seconds for requests under way, then end them."""
+        await asyncio.gather(self._plain.shutdown(timeout), super().shutdown(timeout))
 
     def refuse_unparsed(self, request: web.BaseRequest, status: int, error: BaseException | None) -> web.StreamResponse:
         """Answer bytes that are not a request, record them, and close."""

@@ -1,0 +1,238 @@
+"""The fast tier: plain requests on their own connections, without the machinery that the others need.
+
+Plain is a GET, HEAD or DELETE in HTTP/1.1 whose head comes complete and alone, without a body, an upgrade, an
+expectation or a wish to close. Everything else, and whatever is in doubt, goes to the complete tier, and the connection
+with it, for good: this tier never has to be right about the odd cases. Both use aiohttp's parser and one `Gateway`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from aiohttp import EMPTY_PAYLOAD, hdrs
+from aiohttp.http import HttpRequestParser, HttpVersion11
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.tcp_helpers import tcp_keepalive
+
+from gateway.proxy.respond import GOES_ON
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from aiohttp.http import RawRequestMessage
+
+    from gateway.proxy.incoming import ClientRequest
+    from gateway.proxy.respond import Written
+
+HEAD_MAX: Final = 16 * 1024
+SWEEP_S: Final = 1.0
+READ_MAX: Final = 64 * 1024
+_METHODS: Final = (b"GET ", b"HEAD ", b"DELETE ")
+_END: Final = b"\r\n\r\n"
+
+
+class PlainServer:
+    """All connections of the fast tier: idle ones are closed in time, all of them when the worker drains."""
+
+    def __init__(
+        self,
+        serve: Callable[[ClientRequest], Coroutine[Any, Any, Written]],
+        complete: Callable[[], asyncio.Protocol],
+        *,
+        idle_s: float,
+        write_buffer_bytes: int,
+        parser_options: dict[str, Any],
+    ) -> None:
+        """Call *serve* for every plain request; *complete* makes the protocol that takes a connection over."""
+        self.serve = serve
+        self.complete = complete
+        self.write_buffer_bytes = write_buffer_bytes
+        self.parser_options = parser_options
+        self.loop = asyncio.get_running_loop()
+        self.connections: set[PlainConnection] = set()
+        self._idle_s = idle_s
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def __call__(self) -> PlainConnection:
+        """Make the protocol of a new connection."""
+        return PlainConnection(self)
+
+    def opened(self, connection: PlainConnection) -> None:
+        """Count *connection*, and watch that it does not idle for ever."""
+        self.connections.add(connection)
+        if self._sweeper is None:
+            self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        oldest = self.loop.time() - self._idle_s
+        for connection in list(self.connections):
+            if connection.task is None and connection.idle_since < oldest:
+                connection.close()
+        if self.connections:
+            self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+
+    def pre_shutdown(self) -> None:
+        """Close what is idle; what is busy closes when it has answered."""
+        for connection in list(self.connections):
+            connection.close()
+
+    async def shutdown(self, timeout: float | None) -> None:  # noqa: ASYNC109 - as aiohttp's
+        """Wait *timeout* seconds for requests under way, then end them."""
+        self.pre_shutdown()
+        tasks = [connection.task for connection in self.connections if connection.task is not None]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=timeout)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+
+class PlainConnection(asyncio.Protocol):
+    """A client connection on which only plain requests have come so far. It is also the request that it serves."""
+
+    has_stream: Final = False
+    stream: Final = EMPTY_PAYLOAD
+    unread: Final = False
+
+    __slots__ = (
+        "_closing",
+        "_drained",
+        "_later",
+        "_parser",
+        "_server",
+        "head",
+        "idle_since",
+        "peer",
+        "scheme",
+        "task",
+        "transport",
+    )
+
+    def __init__(self, server: PlainServer) -> None:
+        """Make an unconnected connection; asyncio connects it."""
+        self._server = server
+        # The parser needs a protocol of aiohttp's for bodies only, and what has one is parsed again elsewhere.
+        self._parser = HttpRequestParser(None, server.loop, READ_MAX, **server.parser_options)
+        self._closing = False
+        self._drained: asyncio.Future[None] | None = None
+        self._later = b""
+        self.head: RawRequestMessage = cast("RawRequestMessage", None)  # There is one whenever a request is served.
+        self.idle_since = 0.0
+        self.peer = ""
+        self.scheme = "http"
+        self.task: asyncio.Task[None] | None = None
+        self.transport: asyncio.Transport | None = None
+
+    # The asyncio side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Prepare (asyncio calls this)."""
+        # uvloop's transports are asyncio's by behaviour, not by class.
+        self.transport = made = cast("asyncio.Transport", transport)
+        tcp_keepalive(made)
+        made.set_write_buffer_limits(high=self._server.write_buffer_bytes)
+        peer = made.get_extra_info("peername")
+        self.peer = peer[0] if isinstance(peer, tuple) else ""
+        if made.get_extra_info("sslcontext") is not None:
+            self.scheme = "https"
+        self.idle_since = self._server.loop.time()
+        self._server.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Serve a plain request, or hand the connection over (asyncio calls this)."""
+        if self.task is not None:
+            self._keep_for_later(data)
+            return
+        head = self._plain(data)
+        if head is None:
+            self._hand_over(data)
+            return
+        self.head = head
+        self.task = self._server.loop.create_task(self._serve())
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - the signature is asyncio's
+        """End the request under way: its client is gone (asyncio calls this)."""
+        self.transport = None
+        self._server.connections.discard(self)
+        self.resume_writing()
+        if self.task is not None:
+            self.task.cancel()
+
+    def pause_writing(self) -> None:
+        """Note that the client reads slowly (asyncio calls this)."""
+        self._drained = self._server.loop.create_future()
+
+    def resume_writing(self) -> None:
+        """Note that the client reads again (asyncio calls this)."""
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        self._drained = None
+
+    # Our side.
+
+    async def drain(self) -> None:
+        """Wait while the client does not read; raises ConnectionResetError when it is gone."""
+        if self._drained is not None:
+            await self._drained
+        if self.transport is None:
+            raise ConnectionResetError
+
+    def close(self) -> None:
+        """Close now, or after the answer to the request under way."""
+        self._closing = True
+        if self.task is None and self.transport is not None:
+            self.transport.close()
+
+    def _plain(self, data: bytes) -> RawRequestMessage | None:
+        """Give the head of a plain request, None for anything else."""
+        if not data.startswith(_METHODS) or data.find(_END) != len(data) - len(_END) or len(data) > HEAD_MAX:
+            return None
+        try:
+            messages, upgraded, _ = self._parser.feed_data(data)
+        except HttpProcessingError:
+            return None
+        if len(messages) != 1 or upgraded:
+            return None
+        head, body = messages[0]
+        if head.version != HttpVersion11 or head.should_close or body is not EMPTY_PAYLOAD:
+            return None
+        odd = head.upgrade or head.chunked or hdrs.EXPECT in head.headers or hdrs.CONTENT_LENGTH in head.headers
+        return None if odd else head
+
+    async def _serve(self) -> None:
+        """Serve the request that is here; whatever it ends with, the connection goes on, is handed over, or closes."""
+        goes_on = False
+        try:
+            goes_on = await self._server.serve(self) is GOES_ON
+        finally:
+            self.task = None
+            transport = self.transport
+            if transport is not None:
+                if not goes_on or self._closing:
+                    # After the answer, which the journal writes at the end of this turn.
+                    self._server.loop.call_soon(transport.close)
+                elif self._later:
+                    self._hand_over(self._later)
+                else:
+                    self.idle_since = self._server.loop.time()
+
+    def _keep_for_later(self, data: bytes) -> None:
+        """Keep what a client sends before it was answered; the complete tier knows how to go on with it."""
+        self._later += data
+        if len(self._later) >= READ_MAX and self.transport is not None:
+            self.transport.pause_reading()
+
+    def _hand_over(self, data: bytes) -> None:
+        transport = self.transport
+        assert transport is not None
+        self._server.connections.discard(self)
+        self.transport = None
+        complete = self._server.complete()
+        transport.set_protocol(complete)
+        complete.connection_made(transport)
+        transport.resume_reading()
+        complete.data_received(data)
