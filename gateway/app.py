@@ -271,7 +271,7 @@ async def _ship_the_rest(shipper: EventShipper) -> None:
     try:
         async with asyncio.timeout(LAST_SHIPPING_S):
             await shipper.drain()
-    except (SinkDown, TimeoutError) as fault:
+    except (SinkDown, OSError, TimeoutError) as fault:
         log.warning("usage events left in the journal", reason=str(fault) or "no time")
 
 

@@ -23,6 +23,8 @@ def _redacted(value: Any) -> Any:
         return redact(value)
     if isinstance(value, (list, tuple)):
         return [_redacted(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _redacted(item) for name, item in value.items()}
     return value
 
 
