@@ -14,7 +14,7 @@ run: $(VENV)/embedded.stamp ## Run everything on this machine: databases, backen
 	@exec $(BIN)/gateway demo $(ARGS)
 
 test: $(VENV)/dev.stamp ## Run all tests (ARGS="tests/unit -k bucket")
-	@$(BIN)/pytest -q -n auto $(if $(ARGS),$(ARGS),--cov --cov-fail-under=85)
+	@$(BIN)/pytest -q -n auto $(if $(ARGS),$(ARGS),--cov --cov-fail-under=95)
 
 lint: $(VENV)/dev.stamp ## Check format, lint, types and the layers
 	@$(BIN)/ruff format --check -q .

@@ -130,8 +130,9 @@ def go_stale(gateway: Gateway) -> int:
     assert gateway.ask("GET", PATH, gateway.everything).status == 200
 
     def close(_request: Received, connection: Connection) -> None:
-        connection.close()
+        # Before the close: the retry may be here at once.
         gateway.backend.on_head = None
+        connection.close()
 
     gateway.backend.on_head = close
     return len(gateway.backend.requests)
