@@ -5,8 +5,9 @@ Key look-up → policy → charges. What policy refuses costs nothing; failed au
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from gateway.core.bucket import Charges, Taken
 from gateway.core.credentials import (
@@ -47,7 +48,8 @@ if TYPE_CHECKING:
 _REPEATED: Final = BadRequest("More than one Authorization header")
 
 
-class Verdict(NamedTuple):
+@dataclass(slots=True)
+class Verdict:
     """A decision, the key that it is about (None when none was found), and what the limiter said (None if unasked)."""
 
     decision: Decision
@@ -97,7 +99,9 @@ class Access:
         refused = refusal(facts, key, route, self._clock())
         if refused is not None:
             return Verdict(refused, key)
-        return await self._charge(_admission(cached, route, snapshot), key, snapshot)
+        known = cached.derived.get(route.name)
+        admit = known[1] if known is not None and known[0] is snapshot else _admission(cached, route, snapshot)
+        return await self._charge(admit, key, snapshot)
 
     async def _without_key(
         self,
@@ -161,11 +165,7 @@ class Access:
 
 
 def _admission(cached: CachedKey, route: Route, snapshot: Snapshot) -> Admit:
-    """Give the admission of a key on a route, made once for each cached key, route and snapshot."""
-    known = cached.derived.get(route.name)
-    if known is not None and known[0] is snapshot:
-        admit: Admit = known[1]
-        return admit
+    """Make the admission of a key on a route, once for each cached key, route and snapshot."""
     admit = admission(cached.record, route, snapshot.algorithm)
     cached.derived[route.name] = (snapshot, admit)
     return admit

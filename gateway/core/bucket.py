@@ -10,7 +10,6 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import NamedTuple
 
 UNITS_MAX = 2**53
 SLOTS = 60
@@ -55,7 +54,8 @@ class Charges:
     limits: tuple[Limit, ...]
 
 
-class Standing(NamedTuple):
+@dataclass(slots=True)
+class Standing:
     """What a bucket says after it was asked: whole tokens left, when it is full, how long until a token is there."""
 
     limit: Limit
@@ -64,7 +64,8 @@ class Standing(NamedTuple):
     retry_in_ms: int = 0
 
 
-class Taken(NamedTuple):
+@dataclass(slots=True)
+class Taken:
     """The answer to charges: *admitted* when every bucket gave its token. *now_ms* is the limiter's own clock."""
 
     admitted: bool

@@ -10,7 +10,7 @@ import hashlib
 import re
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,8 @@ _BODY: Final = re.compile(r"[A-Za-z0-9_]{16,64}")
 _REDACTABLE: Final = re.compile(r"(bk_(?:live|test)_[A-Za-z0-9_]{4})[A-Za-z0-9_]+")
 
 
-class Credential(NamedTuple):
+@dataclass(slots=True)
+class Credential:
     """A credential that looks like a key: the SHA-256 of the whole, its first 12 characters, and the whole.
 
     Its checksum is not looked at until the digest turns out to be unknown here; see `could_be_ours`.
@@ -104,6 +105,10 @@ def read(authorization: Sequence[str], key_format: KeyFormat) -> Credential | Cr
     """Read the credential from the values of all Authorization fields of a request (RFC 6750 section 2.1)."""
     if len(authorization) != 1:
         return RepeatedCredential() if authorization else _NONE
+    if authorization[0].startswith("Bearer "):
+        token = authorization[0][7:]
+        if key_format.pattern.fullmatch(token) is not None:
+            return Credential(hashlib.sha256(token.encode()).digest(), token[:PREFIX_CHARACTERS], token)
     scheme, _, token = authorization[0].partition(" ")
     return parse(token.strip(" \t"), key_format) if scheme.lower() == "bearer" else _NONE
 

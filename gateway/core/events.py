@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
-from typing import Final, NamedTuple
+from typing import Final
 
 SCHEMA: Final = 1
 
@@ -30,7 +30,8 @@ class Origin:
         )
 
 
-class UsageEvent(NamedTuple):
+@dataclass(slots=True)
+class UsageEvent:
     """One request as it is billed and advised by; None means unknown.
 
     *at* is ISO 8601 UTC, *origin* an Origin's text. *request_id* and *outcome* need no escapes in JSON.
@@ -53,26 +54,29 @@ class UsageEvent(NamedTuple):
     bytes_out: int
 
 
-def uuid7(unix_ms: int, entropy: str) -> str:
-    """Write a UUIDv7 (RFC 9562 section 5.7) of a time and the last 18 of 32 random hexadecimal digits."""
+def uuid7_start(unix_ms: int) -> str:
+    """Write what all UUIDv7 of a millisecond begin with (RFC 9562 section 5.7)."""
     time = f"{unix_ms:012x}"
-    return f"{time[:8]}-{time[8:]}-7{entropy[14:17]}-8{entropy[17:20]}-{entropy[20:]}"
+    return f"{time[:8]}-{time[8:]}-7"
+
+
+def uuid7(start: str, entropy: str) -> str:
+    """Write a UUIDv7 of its millisecond's *start* and the last 18 of 32 random hexadecimal digits."""
+    return f"{start}{entropy[14:17]}-8{entropy[17:20]}-{entropy[20:]}"
 
 
 def _text(value: str | None) -> str:
     return "null" if value is None else quoted(value)
 
 
-def _number(value: int | None) -> str:
-    return "null" if value is None else str(value)
-
-
 def encode(event: UsageEvent) -> bytes:
     """Write *event* as one line of JSON in ASCII, without the line's end."""
+    status, target, upstream_us = event.status, event.target, event.upstream_us
     return (
         f'{{"id":"{event.id}","at":"{event.at}","requestId":"{event.request_id}",{event.origin},'
         f'"endpoint":{quoted(event.endpoint)},"method":{quoted(event.method)},"path":{quoted(event.path)},'
-        f'"clientIp":{quoted(event.client_address)},"status":{_number(event.status)},"outcome":"{event.outcome}",'
-        f'"target":{_text(event.target)},"durationUs":{event.duration_us},"upstreamUs":{_number(event.upstream_us)},'
+        f'"clientIp":{quoted(event.client_address)},"status":{"null" if status is None else status},'
+        f'"outcome":"{event.outcome}","target":{"null" if target is None else quoted(target)},'
+        f'"durationUs":{event.duration_us},"upstreamUs":{"null" if upstream_us is None else upstream_us},'
         f'"bytesIn":{event.bytes_in},"bytesOut":{event.bytes_out}}}'
     ).encode("ascii")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.core.credentials import Credential, CredentialProblem
     from gateway.core.paths import Target
 
 
-class RequestFacts(NamedTuple):
+@dataclass(slots=True)
+class RequestFacts:
     """What is asked (method, target), who asks (address), and what was presented."""
 
     method: str

@@ -101,9 +101,11 @@ def passed_lines(fields: Iterable[Field], removed: RemovedNames) -> list[bytes]:
     """
     lines: list[bytes] = []
     nominated: list[bytes] = []
+    known = removed.get
     for field in fields:
         name = field[0]
-        if not removed[name]:
+        verdict = known(name)
+        if not (removed[name] if verdict is None else verdict):
             lines.append(b": ".join(field))
         elif len(name) == _CONNECTION_SIZE and field[1] not in _PLAIN_CONNECTION and name.lower() == b"connection":
             nominated += field[1].split(b",")
@@ -136,13 +138,14 @@ def rate_limit_headers(taken: Taken) -> tuple[tuple[str, str], ...]:
 
 def rate_limit_lines(taken: Taken) -> bytes:
     """Give the rate-limit fields as bytes of a head, for the path that every request takes."""
-    tightest = taken.tightest
+    tightest = taken.standings[0] if len(taken.standings) == 1 else taken.tightest
+    limit = tightest.limit
     return (
         b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\nX-RateLimit-Window: %d\r\n"
         % (
-            tightest.limit.capacity,
+            limit.capacity,
             tightest.remaining,
             -(-(taken.now_ms + tightest.full_in_ms) // 1000),
-            -(-tightest.limit.window_ms // 1000),
+            -(-limit.window_ms // 1000),
         )
     )

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-_PLAIN: Final = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*)+/?|/")
+_PLAIN: Final = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*+)++/?|/")
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]*")
 _ABSOLUTE: Final = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _REFUSED_BYTES: Final = frozenset([*range(0x20), 0x7F, *b"/\\;%?#"])
 
 
-class Target(NamedTuple):
+@dataclass(slots=True)
+class Target:
     """A request target in origin form, stripped of the first matching prefix.
 
     *path* and *query* are as sent (*query* with its question mark, or empty). *segments* are the path's, as sent;
@@ -40,7 +38,7 @@ class TargetRefused:
     reason: str
 
 
-def parse_target(raw: str, strip_prefixes: Sequence[str] = ()) -> Target | TargetRefused:
+def parse_target(raw: str, strip_prefixes: tuple[str, ...] = ()) -> Target | TargetRefused:
     """Parse the target of a request line.
 
     Refused: control bytes and non-ASCII, fragments, `//`, dot segments in any spelling, backslashes, semicolons,
@@ -61,7 +59,8 @@ def parse_target(raw: str, strip_prefixes: Sequence[str] = ()) -> Target | Targe
             return refused
     if query and (_VISIBLE.fullmatch(query) is None or "#" in query):
         return TargetRefused("The query contains characters that must be percent-encoded")
-    path = _strip(path, strip_prefixes)
+    if path.startswith(strip_prefixes):
+        path = _strip(path, strip_prefixes)
     segments = tuple(path[1:].split("/"))
     decoded = None
     if "%" in path:
@@ -69,9 +68,7 @@ def parse_target(raw: str, strip_prefixes: Sequence[str] = ()) -> Target | Targe
     return Target(path, query, segments, decoded)
 
 
-def _strip(path: str, prefixes: Sequence[str]) -> str:
-    if not path.startswith(tuple(prefixes)):
-        return path
+def _strip(path: str, prefixes: tuple[str, ...]) -> str:
     for prefix in prefixes:
         if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
             return path[len(prefix) :] or "/"

@@ -96,6 +96,13 @@ class Route:
     algorithm: Algorithm | None = None
     body_max_bytes: int = 10 * 1024 * 1024
     emits: Mapping[str, str] = field(default_factory=dict)
+    _endpoints: tuple[str, str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Make the endpoints that statistics tell apart."""
+        collection = self.pattern.text.removesuffix("/**")
+        endpoints = (collection or "/", f"{collection}/{{id}}", f"{collection}/{{id}}/**")
+        object.__setattr__(self, "_endpoints", endpoints)
 
     def __hash__(self) -> int:
         """Hash by name: names are unique in one snapshot."""
@@ -105,11 +112,8 @@ class Route:
         """Give the endpoint that statistics count *target* under: made of the pattern, never of client text."""
         if not self.pattern.tail:
             return self.pattern.text
-        collection = self.pattern.text.removesuffix("/**")
         below = len(target.segments) - len(self.pattern.segments)
-        if below == 0:
-            return collection or "/"
-        return f"{collection}/{{id}}" if below == 1 else f"{collection}/{{id}}/**"
+        return self._endpoints[min(below, 2)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,18 +152,20 @@ class _Node:
 
     def collect(self, segments: Sequence[str], at: int, found: list[int]) -> None:
         """Add the indexes of all routes that match *segments* from *at* on."""
-        found.extend(self.tails)
-        if at == len(segments):
-            found.extend(self.ends)
-            return
-        segment = segments[at]
-        literal = self.literals.get(segment)
-        if literal is not None:
-            literal.collect(segments, at + 1, found)
-        if self.any is not None and segment:
-            self.any.collect(segments, at + 1, found)
-        if self.token is not None and _TOKEN.fullmatch(segment):
-            self.token.collect(segments, at + 1, found)
+        node: _Node | None = self
+        while node is not None:
+            if node.tails:
+                found.extend(node.tails)
+            if at == len(segments):
+                found.extend(node.ends)
+                return
+            segment = segments[at]
+            at += 1
+            if node.any is not None and segment:
+                node.any.collect(segments, at, found)
+            if node.token is not None and _TOKEN.fullmatch(segment):
+                node.token.collect(segments, at, found)
+            node = node.literals.get(segment)
 
 
 Matched = PathUnknown | MethodUnknown | PathAmbiguous

@@ -26,16 +26,16 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamTarget:
-    """One address of an upstream; *authority* is what its Host header says."""
+    """One address of an upstream; *authority* is what its Host header says, *name* how usage events call it."""
 
     host: str
     port: int
     authority: str
+    name: str = field(init=False, compare=False)
 
-    @property
-    def name(self) -> str:
-        """How usage events call it."""
-        return f"{self.host}:{self.port}"
+    def __post_init__(self) -> None:
+        """Make the name once."""
+        object.__setattr__(self, "name", f"{self.host}:{self.port}")
 
 
 @dataclass(frozen=True, slots=True)

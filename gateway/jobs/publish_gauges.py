@@ -53,6 +53,7 @@ class GaugePublisher:
     def publish(self) -> None:
         """Copy all figures now."""
         sources, telemetry = self._sources, self._telemetry
+        telemetry.publish()
         for result in ("hit", "miss", "stale", "negative", "unavailable"):
             self._grow(metrics.CACHE_LOOKUPS, getattr(sources.keys.lookups, result), result)
         self._grow(metrics.KEY_CHANGES, sources.keys.changes)

@@ -68,7 +68,7 @@ class PlainServer:
         self._sweeper = None
         oldest = self.loop.time() - self._idle_s
         for connection in list(self.connections):
-            if connection.task is None and connection.idle_since < oldest:
+            if not connection.busy and connection.idle_since < oldest:
                 connection.close()
         if self.connections:
             self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
@@ -102,8 +102,10 @@ class PlainConnection(asyncio.Protocol):
         "_closing",
         "_drained",
         "_later",
+        "_next",
         "_parser",
         "_server",
+        "busy",
         "head",
         "idle_since",
         "peer",
@@ -120,6 +122,8 @@ class PlainConnection(asyncio.Protocol):
         self._closing = False
         self._drained: asyncio.Future[None] | None = None
         self._later = b""
+        self._next: asyncio.Future[None] | None = None
+        self.busy = False
         self.head: RawRequestMessage = cast("RawRequestMessage", None)  # There is one whenever a request is served.
         self.idle_since = 0.0
         self.peer = ""
@@ -144,15 +148,21 @@ class PlainConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Serve a plain request, or hand the connection over (asyncio calls this)."""
-        if self.task is not None:
+        if self.busy:
             self._keep_for_later(data)
             return
         head = self._plain(data)
         if head is None:
             self._hand_over(data)
+            if self.task is not None:
+                self.task.cancel()
             return
         self.head = head
-        self.task = self._server.loop.create_task(self._serve())
+        self.busy = True
+        if self._next is None:
+            self.task = self._server.loop.create_task(self._serve())
+        else:
+            self._next.set_result(None)
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - the signature is asyncio's
         """End the request under way: its client is gone (asyncio calls this)."""
@@ -184,7 +194,7 @@ class PlainConnection(asyncio.Protocol):
     def close(self) -> None:
         """Close now, or after the answer to the request under way."""
         self._closing = True
-        if self.task is None and self.transport is not None:
+        if not self.busy and self.transport is not None:
             self.transport.close()
 
     def _plain(self, data: bytes) -> RawRequestMessage | None:
@@ -204,21 +214,21 @@ class PlainConnection(asyncio.Protocol):
         return None if odd else head
 
     async def _serve(self) -> None:
-        """Serve the request that is here; whatever it ends with, the connection goes on, is handed over, or closes."""
-        goes_on = False
+        """Serve one request after another; in the end the connection is closed or handed over, unless it is lost."""
+        server = self._server
         try:
-            goes_on = await self._server.serve(self) is GOES_ON
-        finally:
-            self.task = None
-            transport = self.transport
-            if transport is not None:
-                if not goes_on or self._closing:
-                    # After the answer, which the journal writes at the end of this turn.
-                    self._server.loop.call_soon(transport.close)
-                elif self._later:
+            while await server.serve(self) is GOES_ON and not self._closing:
+                if self._later:
                     self._hand_over(self._later)
-                else:
-                    self.idle_since = self._server.loop.time()
+                    return
+                self.busy = False
+                self.idle_since = server.loop.time()
+                self._next = server.loop.create_future()
+                await self._next
+        finally:
+            if self.transport is not None:
+                # After the answer, which the journal writes at the end of this turn.
+                server.loop.call_soon(self.transport.close)
 
     def _keep_for_later(self, data: bytes) -> None:
         """Keep what a client sends before it was answered; the complete tier knows how to go on with it."""

@@ -7,6 +7,7 @@ connection, so that it can never be taken for a whole one.
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs
@@ -52,9 +53,9 @@ class Forwarder:
             record.target = target.name
             return start + (target.authority if preserved is None else preserved).encode("ascii") + rest
 
-        record.upstream_asked()
+        asked = perf_counter()
         answer = await upstream.forward(record.method, head, body)
-        record.upstream_answered()
+        record.upstream_us = int((perf_counter() - asked) * 1_000_000)
         record.status = answer.status
         try:
             if answer.complete:
@@ -123,13 +124,9 @@ class Forwarder:
 def _answer_head(
     request: ClientRequest, record: RequestRecord, answer: UpstreamAnswer, framing: bytes, *, close: bool
 ) -> bytes:
-    lines = passed_lines(answer.fields, _REMOVED)
-    lines.append(b"X-Request-Id: " + record.request_id.encode())
-    return b"HTTP/1.1 %d %b\r\n%b\r\n%b%b%b\r\n" % (
-        answer.status,
-        answer.reason or REASONS.get(answer.status, b""),
-        b"\r\n".join(lines),
-        b"" if record.taken is None else rate_limit_lines(record.taken),
-        framing,
-        connection_line(request.head, close=close),
-    )
+    status = answer.status
+    lines = [b"HTTP/1.1 %d %b" % (status, answer.reason or REASONS.get(status, b""))]
+    lines += passed_lines(answer.fields, _REMOVED)
+    lines.append(b"X-Request-Id: %b\r\n" % record.request_id.encode())
+    limits = b"" if record.taken is None else rate_limit_lines(record.taken)
+    return b"".join((b"\r\n".join(lines), limits, framing, connection_line(request.head, close=close), b"\r\n"))

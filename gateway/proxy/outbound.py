@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs
+from multidict import istr
 
 from gateway.core.headers import RemovedNames, passed_lines
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.proxy.incoming import ClientRequest
     from gateway.proxy.record import RequestRecord
 
+_TRACEPARENT: Final = istr("traceparent")
 _TRACE: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
 _REWRITTEN: Final = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-api-key")
 
@@ -51,7 +53,7 @@ def outbound_head(
         scheme = headers.get(hdrs.X_FORWARDED_PROTO, scheme)
         wanted = headers.get(hdrs.X_FORWARDED_HOST, wanted)
     lines.append(
-        f"X-Request-Id: {record.request_id}\r\ntraceparent: {_trace(headers.get('traceparent'), record.entropy)}\r\n"
+        f"X-Request-Id: {record.request_id}\r\ntraceparent: {_trace(headers.get(_TRACEPARENT), record.entropy)}\r\n"
         f"X-Forwarded-For: {hops}\r\nX-Forwarded-Proto: {scheme}\r\nX-Forwarded-Host: {wanted}\r\n"
         f"Via: 1.{head.version[1]} gateway\r\n".encode("utf-8", "surrogateescape")
     )

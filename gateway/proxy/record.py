@@ -33,7 +33,6 @@ class RequestRecord:
     __slots__ = (
         "_began",
         "_finished",
-        "_upstream_began",
         "bytes_in",
         "bytes_out",
         "entropy",
@@ -56,12 +55,11 @@ class RequestRecord:
         """Begin: the request's head has been read."""
         self._began = perf_counter()
         self._finished = False
-        self._upstream_began = 0.0
         self.method = method
         self.peer = peer
         self.now = now
         self.snapshot = snapshot
-        self.entropy = f"{getrandbits(128):032x}"
+        self.entropy = getrandbits(128).to_bytes(16, "big").hex()
         self.request_id = "req_" + self.entropy[:16]
         self.facts: RequestFacts | None = None
         self.route: Route | None = None
@@ -74,14 +72,6 @@ class RequestRecord:
         self.bytes_in = 0
         self.bytes_out = 0
 
-    def upstream_asked(self) -> None:
-        """Note that the request goes to the upstream now."""
-        self._upstream_began = perf_counter()
-
-    def upstream_answered(self) -> None:
-        """Note that the head of the upstream's answer is here."""
-        self.upstream_us = int((perf_counter() - self._upstream_began) * 1_000_000)
-
     def finish(self, journal: Journal, telemetry: Telemetry, moments: Moments) -> None:
         """Write the usage event and count; once, however often it is called."""
         if self._finished:
@@ -93,9 +83,10 @@ class RequestRecord:
             name, upstream, endpoint = NO_ROUTE, None, UNKNOWN_ENDPOINT
         else:
             name, upstream, endpoint = route.name, route.upstream, route.endpoint(facts.target)
+        at, id_start = moments.stamp(self.now)
         event = UsageEvent(
-            uuid7(int(self.now * 1000), self.entropy),
-            moments.stamp(self.now),
+            uuid7(id_start, self.entropy),
+            at,
             _origin(name, self.snapshot.version, upstream, self.key),
             self.request_id,
             endpoint,

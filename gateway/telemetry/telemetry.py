@@ -1,10 +1,16 @@
-"""Counting: what a worker adds up, in plain rows of shared memory, a few tens of nanoseconds a number."""
+"""Counting: what a worker adds up, in plain lists that are copied to shared memory once a second and when asked.
+
+What every request counts is in the lists only until `publish`: a worker that is killed takes the last second of it
+along. No usage event is lost with it; those are in the journal.
+"""
 
 from __future__ import annotations
 
 import json
+from array import array
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from gateway.telemetry import metrics
 from gateway.telemetry.counters import CounterFile
@@ -29,7 +35,7 @@ class Histogram:
 
     __slots__ = ("_buckets", "_row", "_sum_at")
 
-    def __init__(self, row: memoryview[float], buckets: tuple[float, ...]) -> None:
+    def __init__(self, row: list[float], buckets: tuple[float, ...]) -> None:
         """Count in *row*, which has two numbers more than there are buckets."""
         self._row = row
         self._buckets = buckets
@@ -42,12 +48,13 @@ class Histogram:
         row[self._sum_at] += value
 
 
-class _Meters(NamedTuple):
+@dataclass(slots=True)
+class _Meters:
     """The series that a request of one route, method, class of status and outcome counts in."""
 
-    requests: memoryview[float]
-    bytes_in: memoryview[float]
-    bytes_out: memoryview[float]
+    requests: list[float]
+    bytes_in: list[float]
+    bytes_out: list[float]
     overhead: Histogram
     upstream: Histogram | None
 
@@ -60,7 +67,8 @@ class Telemetry:
         self._file = CounterFile(path)
         self._meters: dict[tuple[str, str, int, str], _Meters] = {}
         self._histograms: dict[tuple[str, str], Histogram] = {}
-        self._rows: dict[tuple[str, tuple[str, ...]], memoryview[float]] = {}
+        self._rows: dict[tuple[str, tuple[str, ...]], list[float]] = {}
+        self._shared: dict[str, tuple[list[float], memoryview[float]]] = {}
 
     def request(self, route: str, upstream: str | None, status: int, event: UsageEvent) -> None:
         """Count an answered request; one that its upstream answered also by its times."""
@@ -92,30 +100,45 @@ class Telemetry:
         """Give a histogram with one label, or without any."""
         histogram = self._histograms.get((metric.name, label))
         if histogram is None:
-            name = series_name(metric, (label,) if metric.labels else ())
-            row = self._file.row(name, len(metric.buckets) + 2)
+            row = self._share(series_name(metric, (label,) if metric.labels else ()), len(metric.buckets) + 2)
             histogram = self._histograms[metric.name, label] = Histogram(row, metric.buckets)
         return histogram
 
-    def counter(self, metric: Metric, *values: str) -> memoryview[float]:
+    def counter(self, metric: Metric, *values: str) -> list[float]:
         """Give the one number of a series, to be added to in place."""
         return self._row(metric, values)
 
     def add(self, metric: Metric, amount: float, *values: str) -> None:
-        """Add to a counter."""
-        self._row(metric, values)[0] += amount
+        """Add to a counter, for all to see at once."""
+        row = self._row(metric, values)
+        self.set(metric, row[0] + amount, *values)
 
     def set(self, metric: Metric, value: float, *values: str) -> None:
-        """Set a gauge, or a counter that is counted elsewhere."""
+        """Set a gauge, or a counter that is counted elsewhere, for all to see at once."""
         self._row(metric, values)[0] = value
+        self._shared[series_name(metric, values)][1][0] = value
 
-    def _row(self, metric: Metric, values: tuple[str, ...]) -> memoryview[float]:
-        key = (metric.name, values)
-        row = self._rows.get(key)
-        if row is None:
-            row = self._rows[key] = self._file.row(series_name(metric, values), 1)
-        return row
+    def publish(self) -> None:
+        """Show all workers what has been counted."""
+        for row, shared in self._shared.values():
+            shared[:] = memoryview(array("d", row))
 
     def close(self) -> None:
         """Let the file go."""
+        self.publish()
+        self._shared.clear()
         self._file.close()
+
+    def _row(self, metric: Metric, values: tuple[str, ...]) -> list[float]:
+        key = (metric.name, values)
+        row = self._rows.get(key)
+        if row is None:
+            row = self._rows[key] = self._share(series_name(metric, values), 1)
+        return row
+
+    def _share(self, name: str, count: int) -> list[float]:
+        """Make a row that goes on from what is shared under its name."""
+        shared = self._file.row(name, count)
+        row = [float(number) for number in shared]
+        self._shared[name] = (row, shared)
+        return row

@@ -37,13 +37,15 @@ class Exchange:
         "wanted",
     )
 
-    def __init__(self, answered: asyncio.Future[None], bodiless: bool, idle_s: float, total_deadline: float) -> None:
+    def __init__(
+        self, answered: asyncio.Future[None], bodiless: bool, idle_s: float, deadline: float, total_deadline: float
+    ) -> None:
         """Begin an exchange; *bodiless* when the answer to this method never has a body (HEAD)."""
         self.answered = answered
         self.bodiless = bodiless
         self.idle_s = idle_s
         self.total_deadline = total_deadline
-        self.deadline = total_deadline
+        self.deadline = deadline
         self.status = 0
         self.reason = b""
         self.fields: list[Field] = []

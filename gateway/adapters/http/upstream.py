@@ -118,54 +118,47 @@ class Upstream:
         already framed; what it raises is raised here.
         """
         timeouts = self.settings.timeouts
-        total_deadline = self._loop.time() + timeouts.total_s
+        began = self._loop.time()
+        total_deadline = began + timeouts.total_s
         target = next(self._turn)
         fresh = False
         for attempt in (1, 2):
-            connection = None if fresh else self._reuse(target)
+            connection = None if fresh else self._reuse(target, began)
             reused = connection is not None
+            if connection is None:
+                try:
+                    connection = await self._connect(target)
+                except UpstreamUnreachable:
+                    if attempt == 2:
+                        raise
+                    target, fresh = next(self._turn), True
+                    continue
+                began = self._loop.time()
+            answered = self._loop.create_future()
+            deadline = min(total_deadline, began + timeouts.first_byte_s) if isinstance(body, bytes) else total_deadline
+            exchange = Exchange(answered, method == "HEAD", timeouts.idle_s, deadline, total_deadline)
+            target.busy.add(connection)
+            if self._sweeper is None:
+                self._sweep_soon()
             try:
-                connection = connection or await self._connect(target)
-            except UpstreamUnreachable:
-                if attempt == 2:
-                    raise
-                target, fresh = next(self._turn), True
-                continue
-            exchange = Exchange(self._loop.create_future(), method == "HEAD", timeouts.idle_s, total_deadline)
-            try:
-                await self._exchange(target, connection, exchange, head(target.address), body)
+                if isinstance(body, bytes):
+                    connection.begin(exchange, head(target.address) + body)
+                    await answered
+                else:
+                    connection.begin(exchange, head(target.address))
+                    await self._stream(connection, exchange, body)
             except UpstreamClosed:
+                self._drop(target, connection)
                 stale = reused and not exchange.touched and method in _REPEATABLE and body == b""
                 if attempt == 1 and stale:
                     fresh = True
                     continue
                 raise
+            except BaseException:
+                self._drop(target, connection)
+                raise
             return UpstreamAnswer(connection, exchange, target.address, partial(self._release, target, connection))
         raise AssertionError  # The second attempt returns or raises.
-
-    async def _exchange(
-        self,
-        target: _Target,
-        connection: UpstreamConnection,
-        exchange: Exchange,
-        head: bytes,
-        body: bytes | AsyncIterator[bytes],
-    ) -> None:
-        """Send all and wait for the head; whatever goes wrong, the connection is dropped."""
-        target.busy.add(connection)
-        self._sweep_soon()
-        timeouts = self.settings.timeouts
-        try:
-            if isinstance(body, bytes):
-                exchange.expect_within(timeouts.first_byte_s, self._loop.time())
-                connection.begin(exchange, head + body if body else head)
-                await exchange.answered
-            else:
-                connection.begin(exchange, head)
-                await self._stream(connection, exchange, body)
-        except BaseException:
-            self._drop(target, connection)
-            raise
 
     async def _stream(self, connection: UpstreamConnection, exchange: Exchange, body: AsyncIterator[bytes]) -> None:
         """Send a body as it comes; an answer that comes first ends the sending, and the connection with it later."""
@@ -195,8 +188,8 @@ class Upstream:
             exchange.expect_within(timeouts.total_s, self._loop.time())
         exchange.expect_within(timeouts.first_byte_s, self._loop.time())
 
-    def _reuse(self, target: _Target) -> UpstreamConnection | None:
-        oldest = self._loop.time() - IDLE_MAX_S
+    def _reuse(self, target: _Target, now: float) -> UpstreamConnection | None:
+        oldest = now - IDLE_MAX_S
         while target.idle:
             connection = target.idle.pop()
             if connection.closed or not connection.reusable:
@@ -242,8 +235,7 @@ class Upstream:
         connection.abort()
 
     def _sweep_soon(self) -> None:
-        if self._sweeper is None:
-            self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
 
     def _sweep(self) -> None:
         """Fail every exchange that is past its deadline: one timer for all of them."""

@@ -25,7 +25,7 @@ class MemoryLimiter:
         self._clock_ms = clock_ms
         self._capacity = capacity
         self._buckets: OrderedDict[tuple[str, str, int, Algorithm], Bucket] = OrderedDict()
-        self._last_known: OrderedDict[str, tuple[Charges, Taken]] = OrderedDict()
+        self._last_known: dict[str, Taken] = {}
 
     async def take(self, charges: Charges) -> Taken:
         """Take *charges*, all or none."""
@@ -39,9 +39,9 @@ class MemoryLimiter:
 
     def note(self, charges: Charges, taken: Taken) -> None:
         """Remember what the exact limiter said, for the time when it is gone."""
-        self._last_known[charges.subject] = (charges, taken)
+        self._last_known[charges.subject] = taken
         if len(self._last_known) > self._capacity:
-            self._last_known.popitem(last=False)
+            del self._last_known[next(iter(self._last_known))]
 
     def forget_buckets(self) -> None:
         """Forget what was taken locally: the exact limiter is back and its word counts again."""
@@ -63,11 +63,11 @@ class MemoryLimiter:
         known = self._last_known.get(charges.subject)
         if known is None:
             return Bucket()
-        for standing in known[1].standings:
+        for standing in known.standings:
             if standing.limit.name != limit.name or standing.limit.window_ms != limit.window_ms:
                 continue
             if limit.algorithm is Algorithm.TOKEN_BUCKET:
-                return Bucket(standing.remaining * limit.window_ms, known[1].now_ms)
+                return Bucket(standing.remaining * limit.window_ms, known.now_ms)
             spent = max(limit.capacity - standing.remaining, 0)
-            return Bucket(spent={known[1].now_ms // slot_ms(limit): spent})
+            return Bucket(spent={known.now_ms // slot_ms(limit): spent})
         return Bucket()

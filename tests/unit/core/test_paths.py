@@ -98,7 +98,7 @@ QUERY = "The query contains characters that must be percent-encoded"
     ],
 )
 def test_target_with_two_readings_is_refused(raw: str, reason: str) -> None:
-    assert parse_target(raw, ["/v1"]) == TargetRefused(reason)
+    assert parse_target(raw, ("/v1",)) == TargetRefused(reason)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_target_with_one_reading_is_kept_as_sent(
     ],
 )
 def test_first_prefix_that_fits_is_taken_off_once(raw: str, path: str) -> None:
-    target = parse_target(raw, ["/v1", "/beta"])
+    target = parse_target(raw, ("/v1", "/beta"))
     assert isinstance(target, Target)
     assert target.path == path
     assert target.segments == tuple(path[1:].split("/"))

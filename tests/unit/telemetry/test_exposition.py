@@ -27,6 +27,12 @@ def workers(tmp_path: Path) -> Iterator[list[Telemetry]]:
         worker.close()
 
 
+def published(workers: list[Telemetry], directory: Path) -> dict[tuple[str, ...], float]:
+    for worker in workers:
+        worker.publish()
+    return samples(directory)
+
+
 def event(method: str = "GET", outcome: str = "admitted", upstream_us: int | None = 1_000) -> UsageEvent:
     return UsageEvent(
         id="0197a1b2-0000-7000-8000-000000000000",
@@ -52,7 +58,7 @@ def test_requests_of_all_workers_are_one_figure(workers: list[Telemetry], tmp_pa
         for _ in range(3):
             worker.request("budgets.read", "budgets", 200, event())
     workers[0].request("budgets.read", "budgets", 201, event("POST"))
-    page = samples(tmp_path)
+    page = published(workers, tmp_path)
     assert page["gateway_requests_total", "GET", "admitted", "budgets.read", "2xx"] == 6
     assert page["gateway_requests_total", "POST", "admitted", "budgets.read", "2xx"] == 1
     assert page["gateway_request_body_bytes_total", "budgets.read"] == 70
@@ -62,7 +68,7 @@ def test_requests_of_all_workers_are_one_figure(workers: list[Telemetry], tmp_pa
 def test_times_of_all_workers_are_one_histogram(workers: list[Telemetry], tmp_path: Path) -> None:
     for worker in workers:
         worker.request("budgets.read", "budgets", 200, event())
-    page = samples(tmp_path)
+    page = published(workers, tmp_path)
     name = "gateway_request_overhead_seconds"
     # 400 us of overhead each: in no bucket below half a millisecond, in all from there on.
     assert page[f"{name}_bucket", "0.00025", "budgets.read"] == 0
@@ -79,7 +85,7 @@ def test_a_value_on_a_bound_belongs_to_its_bucket_and_one_above_all_to_none(
     histogram = workers[0].histogram(metrics.LIMITER_SECONDS)
     for value in (0.001, 0.0010001, 1000.0):
         histogram.observe(value)
-    page = samples(tmp_path)
+    page = published(workers, tmp_path)
     assert page["gateway_limiter_seconds_bucket", "0.001"] == 1
     assert page["gateway_limiter_seconds_bucket", "0.0025"] == 2
     assert page["gateway_limiter_seconds_bucket", "10.0"] == 2
@@ -89,7 +95,7 @@ def test_a_value_on_a_bound_belongs_to_its_bucket_and_one_above_all_to_none(
 def test_a_request_that_no_upstream_answered_has_no_times(workers: list[Telemetry], tmp_path: Path) -> None:
     workers[0].request("webhooks.test", None, 200, event())
     workers[0].request("budgets.read", "budgets", 401, event(outcome="unauthorized", upstream_us=None))
-    page = samples(tmp_path)
+    page = published(workers, tmp_path)
     assert page["gateway_requests_total", "GET", "unauthorized", "budgets.read", "4xx"] == 1
     assert page["gateway_request_overhead_seconds_count", "webhooks.test"] == 0
     assert page["gateway_upstream_seconds_count", "budgets"] == 0
@@ -98,10 +104,20 @@ def test_a_request_that_no_upstream_answered_has_no_times(workers: list[Telemetr
 def test_methods_that_clients_invent_are_one_label(workers: list[Telemetry], tmp_path: Path) -> None:
     for number in range(500):
         workers[0].request("none", None, 404, event(f"INVENTED{number}", "not_found", None))
-    page = samples(tmp_path)
+    page = published(workers, tmp_path)
     requests = {labels: value for labels, value in page.items() if labels[0] == "gateway_requests_total"}
     assert requests == {("gateway_requests_total", "other", "not_found", "none", "4xx"): 500}
     assert len(workers[0]._meters) == 0
+
+
+def test_what_a_request_counts_is_seen_once_it_is_published_and_what_is_rare_at_once(
+    workers: list[Telemetry], tmp_path: Path
+) -> None:
+    workers[0].request("budgets.read", "budgets", 200, event())
+    workers[0].add(metrics.DENIALS, 1, "throttled")
+    assert samples(tmp_path)["gateway_request_body_bytes_total", "budgets.read"] == 0
+    assert samples(tmp_path)["gateway_denials_total", "throttled"] == 1
+    assert published(workers, tmp_path)["gateway_request_body_bytes_total", "budgets.read"] == 10
 
 
 def test_counters_survive_a_worker_that_is_started_again(workers: list[Telemetry], tmp_path: Path) -> None:
@@ -111,7 +127,7 @@ def test_counters_survive_a_worker_that_is_started_again(workers: list[Telemetry
     workers[0] = Telemetry(tmp_path / "worker-0.counters")
     workers[0].request("budgets.read", "budgets", 200, event())
     workers[0].counter(metrics.LIMITER_CALLS, "taken")[0] += 1
-    page = samples(tmp_path)
+    page = published(workers, tmp_path)
     assert page["gateway_requests_total", "GET", "admitted", "budgets.read", "2xx"] == 2
     assert page["gateway_request_overhead_seconds_count", "budgets.read"] == 2
     assert page["gateway_limiter_calls_total", "taken"] == 3
@@ -126,15 +142,15 @@ def test_a_gauge_is_the_least_or_the_sum_of_the_workers(
 ) -> None:
     workers[0].set(metric, 0)
     workers[1].set(metric, 1)
-    assert samples(tmp_path)[metric.name,] == both
+    assert published(workers, tmp_path)[metric.name,] == both
     workers[0].set(metric, 1)
-    assert samples(tmp_path)[metric.name,] == (1.0 if metric.merge == "min" else 2.0)
+    assert published(workers, tmp_path)[metric.name,] == (1.0 if metric.merge == "min" else 2.0)
 
 
 def test_what_runs_is_told_once_however_many_workers_run_it(workers: list[Telemetry], tmp_path: Path) -> None:
     for worker in workers:
         worker.set(metrics.BUILD, 1, "0.1.0", "c0ffee")
-    assert samples(tmp_path)["gateway_build_info", "c0ffee", "0.1.0"] == 1
+    assert published(workers, tmp_path)["gateway_build_info", "c0ffee", "0.1.0"] == 1
 
 
 def test_before_anything_is_counted_figures_without_labels_are_zero(tmp_path: Path) -> None:
