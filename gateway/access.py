@@ -81,27 +81,43 @@ class Access:
     async def check(self, facts: RequestFacts, route: Route, snapshot: Snapshot) -> Verdict:
         """Decide on *facts* for *route*, and take the tokens if the decision is to admit."""
         if route.public:
-            return await self._charge(public_admission(facts, route), None, snapshot)
-        credential = facts.credential
-        if not isinstance(credential, Credential):
-            return await self._without_key(facts, credential, snapshot)
-        cached = self._keys.fresh(credential.digest)
+            key, admit = None, public_admission(facts, route)
+        else:
+            credential = facts.credential
+            if not isinstance(credential, Credential):
+                return await self._without_key(facts, credential, snapshot)
+            cached = self._keys.fresh(credential.digest) or await self._find(facts, credential, snapshot)
+            if isinstance(cached, Verdict):
+                return cached
+            key = cached.record
+            refused = refusal(facts, key, route, self._clock())
+            if refused is not None:
+                return Verdict(refused, key)
+            known = cached.derived.get(route.name)
+            admit = known[1] if known is not None and known[0] is snapshot else _admission(cached, route, snapshot)
+        charges = admit.charges
+        if charges is None:
+            return Verdict(admit, key)
+        began = perf_counter()
+        try:
+            taken = await self._limiter.take(charges)
+        except LimiterDown:
+            self._limiter_failed = True
+            return self._charge_without_limiter(admit, charges, key, snapshot)
+        self._limiter_seconds.observe(perf_counter() - began)
+        return self._charged(admit, charges, key, taken)
+
+    async def _find(self, facts: RequestFacts, credential: Credential, snapshot: Snapshot) -> CachedKey | Verdict:
+        """Look up a key that is not fresh in the cache."""
+        if not could_be_ours(credential, snapshot.key_format):
+            return await self._failed(facts, KeyInvalid(credential.prefix), snapshot)
+        try:
+            cached = await self._keys.find(credential.digest)
+        except KeySourceDown:
+            return Verdict(KeysUnavailable())
         if cached is None:
-            if not could_be_ours(credential, snapshot.key_format):
-                return await self._failed(facts, KeyInvalid(credential.prefix), snapshot)
-            try:
-                cached = await self._keys.find(credential.digest)
-            except KeySourceDown:
-                return Verdict(KeysUnavailable())
-            if cached is None:
-                return await self._failed(facts, KeyInvalid(credential.prefix), snapshot)
-        key = cached.record
-        refused = refusal(facts, key, route, self._clock())
-        if refused is not None:
-            return Verdict(refused, key)
-        known = cached.derived.get(route.name)
-        admit = known[1] if known is not None and known[0] is snapshot else _admission(cached, route, snapshot)
-        return await self._charge(admit, key, snapshot)
+            return await self._failed(facts, KeyInvalid(credential.prefix), snapshot)
+        return cached
 
     async def _without_key(
         self,
@@ -128,17 +144,8 @@ class Access:
             taken = self._local.take_now(charges)
         return Verdict(denial if taken.admitted else TooManyFailures(taken))
 
-    async def _charge(self, admit: Admit, key: KeyRecord | None, snapshot: Snapshot) -> Verdict:
-        charges = admit.charges
-        if charges is None:
-            return Verdict(admit, key)
-        began = perf_counter()
-        try:
-            taken = await self._limiter.take(charges)
-        except LimiterDown:
-            self._limiter_failed = True
-            return self._charge_without_limiter(admit, charges, key, snapshot)
-        self._limiter_seconds.observe(perf_counter() - began)
+    def _charged(self, admit: Admit, charges: Charges, key: KeyRecord | None, taken: Taken) -> Verdict:
+        """Do what the limiter said."""
         if self._limiter_failed:
             self._limiter_failed = False
             self._local.forget_buckets()

@@ -107,6 +107,7 @@ class PlainConnection(asyncio.Protocol):
         "_server",
         "busy",
         "head",
+        "head_bytes",
         "idle_since",
         "peer",
         "scheme",
@@ -125,6 +126,7 @@ class PlainConnection(asyncio.Protocol):
         self._next: asyncio.Future[None] | None = None
         self.busy = False
         self.head: RawRequestMessage = cast("RawRequestMessage", None)  # There is one whenever a request is served.
+        self.head_bytes = 0
         self.idle_since = 0.0
         self.peer = ""
         self.scheme = "http"
@@ -158,6 +160,7 @@ class PlainConnection(asyncio.Protocol):
                 self.task.cancel()
             return
         self.head = head
+        self.head_bytes = len(data)
         self.busy = True
         if self._next is None:
             self.task = self._server.loop.create_task(self._serve())
@@ -208,7 +211,7 @@ class PlainConnection(asyncio.Protocol):
         if len(messages) != 1 or upgraded:
             return None
         head, body = messages[0]
-        if head.version != HttpVersion11 or head.should_close or body is not EMPTY_PAYLOAD:
+        if head.version is not HttpVersion11 or head.should_close or body is not EMPTY_PAYLOAD:
             return None
         odd = head.upgrade or head.chunked or hdrs.EXPECT in head.headers or hdrs.CONTENT_LENGTH in head.headers
         return None if odd else head

@@ -103,11 +103,12 @@ class Gateway:
 
     async def _serve(self, request: ClientRequest, record: RequestRecord) -> Written:
         snapshot = record.snapshot
-        facts = read_facts(request.head, record.peer, snapshot)
+        facts = read_facts(request.head, record.peer, snapshot, request.head_bytes)
         if not isinstance(facts, RequestFacts):
             return self._refuse(request, record, facts)
         record.facts = facts
         if snapshot.trusted_proxies.texts and record.peer in snapshot.trusted_proxies:
+            record.from_trusted = True
             record.request_id = request_id_from(request.head) or record.request_id
 
         route = snapshot.routes.match(facts.method, facts.target)

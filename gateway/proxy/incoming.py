@@ -30,6 +30,10 @@ class ClientRequest(Protocol):
         """The head, as aiohttp parsed it."""
 
     @property
+    def head_bytes(self) -> int | None:
+        """The size of the head, where it is known; its parts are not larger."""
+
+    @property
     def peer(self) -> str:
         """See above."""
 
@@ -59,6 +63,8 @@ class ClientRequest(Protocol):
 
 class Incoming(web.BaseRequest):
     """A request of the complete tier."""
+
+    head_bytes = None
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ def outbound_head(
     assert facts is not None
     head = request.head
     headers = head.headers
-    trusted = _from_trusted(record)
+    trusted = record.from_trusted
     lines = passed_lines(head.raw_headers, removed.from_trusted if trusted else removed.from_strangers)
     if admit.principal is None and hdrs.AUTHORIZATION in headers and not _is_ours(headers[hdrs.AUTHORIZATION], record):
         lines.append(f"Authorization: {headers[hdrs.AUTHORIZATION]}".encode("utf-8", "surrogateescape"))
@@ -59,11 +59,6 @@ def outbound_head(
     )
     start = f"{facts.method} {facts.target.path}{facts.target.query} HTTP/1.1\r\nHost: ".encode("ascii")
     return start, b"".join((b"\r\n", b"\r\n".join(lines), admit.identity, framing, b"\r\n"))
-
-
-def _from_trusted(record: RequestRecord) -> bool:
-    proxies = record.snapshot.trusted_proxies
-    return bool(proxies.texts) and record.peer in proxies
 
 
 def _is_ours(authorization: str, record: RequestRecord) -> bool:

@@ -40,9 +40,14 @@ _TOKEN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _good_hosts: Final[set[str]] = set()
 
 
-def read_facts(head: RawRequestMessage, peer: str, snapshot: Snapshot) -> RequestFacts | Denial:
-    """Read the facts of a request; everything that two servers could read differently is refused."""
-    refused = _odd_head(head, snapshot.request_limits)
+def read_facts(
+    head: RawRequestMessage, peer: str, snapshot: Snapshot, head_bytes: int | None = None
+) -> RequestFacts | Denial:
+    """Read the facts of a request; everything that two servers could read differently is refused.
+
+    *head_bytes* is the size of the head, None where it is not known.
+    """
+    refused = _odd_head(head, snapshot.request_limits, head_bytes)
     if refused is not None:
         return refused
     target = parse_target(head.path, snapshot.strip_prefixes)
@@ -65,14 +70,14 @@ def read_facts(head: RawRequestMessage, peer: str, snapshot: Snapshot) -> Reques
     return RequestFacts(head.method, target, address, credential)
 
 
-def _odd_head(head: RawRequestMessage, limits: RequestLimits) -> Denial | None:
+def _odd_head(head: RawRequestMessage, limits: RequestLimits, head_bytes: int | None) -> Denial | None:
     """Refuse heads that are too large or have two readings, RFC 9112 sections 3.2 and 6.3 among the reasons."""
     version = head.version
     if version is not HttpVersion11 and version not in (HttpVersion11, HttpVersion10):
         return VersionRefused()
     if len(head.path) > limits.target_max_bytes:
         return TargetTooLong(limits.target_max_bytes)
-    if _too_large(head, limits):
+    if _too_large(head, limits, head_bytes):
         return HeadTooLarge()
     if head.method not in METHODS and _METHOD.fullmatch(head.method) is None:
         return BadRequest("The request method is not a known token")
@@ -87,11 +92,13 @@ def _odd_head(head: RawRequestMessage, limits: RequestLimits) -> Denial | None:
     return None
 
 
-def _too_large(head: RawRequestMessage, limits: RequestLimits) -> bool:
-    """Measure the fields: one pass where all of them together are small enough for one."""
+def _too_large(head: RawRequestMessage, limits: RequestLimits, head_bytes: int | None) -> bool:
+    """Measure the fields: no pass, or one, where all of them together are small enough for one."""
     fields = head.raw_headers
     if len(fields) > limits.fields_max:
         return True
+    if head_bytes is not None and head_bytes <= limits.field_max_bytes:
+        return False
     size = sum(map(len, chain.from_iterable(fields)))
     if size <= limits.field_max_bytes:
         return False

@@ -37,6 +37,7 @@ class RequestRecord:
         "bytes_out",
         "entropy",
         "facts",
+        "from_trusted",
         "key",
         "method",
         "now",
@@ -62,6 +63,7 @@ class RequestRecord:
         self.entropy = getrandbits(128).to_bytes(16, "big").hex()
         self.request_id = "req_" + self.entropy[:16]
         self.facts: RequestFacts | None = None
+        self.from_trusted = False
         self.route: Route | None = None
         self.key: KeyRecord | None = None
         self.taken: Taken | None = None

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
-from aiohttp.http import HttpVersion10
+from aiohttp.http import HttpVersion10, HttpVersion11
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,6 +51,8 @@ def connection_line(head: RawRequestMessage, *, close: bool) -> bytes:
     """Give the Connection field, where the version's default does not say it already (RFC 9112 section 9.3)."""
     if close:
         return b"Connection: close\r\n"
+    if head.version is HttpVersion11:
+        return b""
     return b"Connection: keep-alive\r\n" if head.version == HttpVersion10 else b""
 
 

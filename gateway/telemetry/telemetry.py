@@ -81,9 +81,11 @@ class Telemetry:
         meters.requests[0] += 1.0
         meters.bytes_in[0] += event.bytes_in
         meters.bytes_out[0] += event.bytes_out
-        if event.upstream_us is not None and meters.upstream is not None:
-            meters.overhead.observe(max(event.duration_us - event.upstream_us, 0) / 1_000_000)
-            meters.upstream.observe(event.upstream_us / 1_000_000)
+        upstream_us = event.upstream_us
+        if upstream_us is not None and meters.upstream is not None:
+            own_us = event.duration_us - upstream_us
+            meters.overhead.observe(own_us / 1_000_000 if own_us > 0 else 0.0)
+            meters.upstream.observe(upstream_us / 1_000_000)
 
     def _make_meters(self, route: str, upstream: str | None, method: str, status: int, outcome: str) -> _Meters:
         # The client's own word for a method is not a label: there is no end of those.

@@ -71,10 +71,11 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()
             return
         exchange.touched = True
-        exchange.deadline = min(exchange.total_deadline, self._loop.time() + exchange.idle_s)
         if self._parse(exchange, data):
             self._finish(exchange)
-        elif self._head_done and exchange.fault is None:
+            return
+        exchange.expect_within(exchange.idle_s, self._loop.time())
+        if self._head_done and exchange.fault is None:
             if exchange.buffered > BUFFERED_MAX:
                 self._pause_reading(exchange)
             exchange.wake()

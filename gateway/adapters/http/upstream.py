@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gateway.adapters.http.connection import UpstreamConnection
@@ -31,23 +30,22 @@ _REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 class UpstreamAnswer:
     """The head of an answer, and as much of its body as came with it. Whoever has it must call `release` at the end."""
 
-    __slots__ = ("_connection", "_exchange", "_release", "fields", "reason", "status", "target")
+    __slots__ = ("_connection", "_exchange", "_target", "_upstream", "fields", "reason", "status")
 
-    def __init__(
-        self,
-        connection: UpstreamConnection,
-        exchange: Exchange,
-        target: UpstreamTarget,
-        release: Callable[[], None],
-    ) -> None:
+    def __init__(self, upstream: Upstream, target: _Target, connection: UpstreamConnection, exchange: Exchange) -> None:
         """Wrap an exchange whose head has come."""
+        self._upstream = upstream
+        self._target = target
         self._connection = connection
         self._exchange = exchange
-        self._release = release
         self.status = exchange.status
         self.reason = exchange.reason
         self.fields: list[Field] = exchange.fields
-        self.target = target
+
+    @property
+    def target(self) -> UpstreamTarget:
+        """Who answered."""
+        return self._target.address
 
     @property
     def length(self) -> int | None:
@@ -70,7 +68,7 @@ class UpstreamAnswer:
 
     def release(self) -> None:
         """Give the connection back if the exchange is over, and drop it otherwise."""
-        self._release()
+        self._upstream.release(self._target, self._connection)
 
 
 class _Target:
@@ -157,7 +155,7 @@ class Upstream:
             except BaseException:
                 self._drop(target, connection)
                 raise
-            return UpstreamAnswer(connection, exchange, target.address, partial(self._release, target, connection))
+            return UpstreamAnswer(self, target, connection, exchange)
         raise AssertionError  # The second attempt returns or raises.
 
     async def _stream(self, connection: UpstreamConnection, exchange: Exchange, body: AsyncIterator[bytes]) -> None:
@@ -212,7 +210,8 @@ class Upstream:
             raise UpstreamUnreachable(message) from error
         return connection
 
-    def _release(self, target: _Target, connection: UpstreamConnection) -> None:
+    def release(self, target: _Target, connection: UpstreamConnection) -> None:
+        """Take a connection back, or drop it (an UpstreamAnswer calls this)."""
         target.busy.discard(connection)
         exchange = connection.exchange
         connection.exchange = None
