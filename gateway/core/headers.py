@@ -62,16 +62,19 @@ def folded(name: bytes) -> str:
     return name.decode("latin-1").lower().replace("_", "-").replace(".", "-")
 
 
-class RemovedNames(dict[bytes, bool]):
-    """Says for each field name whether it is removed; up to 2,048 spellings are remembered, at a dict's price."""
+class RemovedNames:
+    """Says for each field name whether it is removed; up to 2,048 spellings are remembered.
 
-    __slots__ = ("_exact", "_prefixes")
+    *starts* has them: what the line of a field begins with, nothing if it is removed.
+    """
+
+    __slots__ = ("_exact", "_prefixes", "starts")
 
     def __init__(self, exact: Iterable[str], prefixes: Iterable[str]) -> None:
         """Remove the folded names *exact*, and all that begin with one of *prefixes*."""
-        super().__init__()
         self._exact = frozenset(exact)
         self._prefixes = tuple(prefixes)
+        self.starts: dict[bytes, bytes] = {}
 
     @classmethod
     def from_requests(cls, configured: Iterable[str]) -> RemovedNames:
@@ -85,13 +88,14 @@ class RemovedNames(dict[bytes, bool]):
         """Compile what a backend may not say: what is ours to say. We limit everywhere, so `X-RateLimit-*` too."""
         return cls(ANSWER_REMOVED, (*OURS, "x-ratelimit-"))
 
-    def __missing__(self, name: bytes) -> bool:
+    def start(self, name: bytes) -> bytes:
         """Judge a spelling that is not remembered."""
         plain = folded(name)
-        verdict = plain in self._exact or plain.startswith(self._prefixes)
-        if len(self) < _NAMES_REMEMBERED_MAX:
-            self[name] = verdict
-        return verdict
+        removed = plain in self._exact or plain.startswith(self._prefixes)
+        start = b"" if removed else name + b": "
+        if len(self.starts) < _NAMES_REMEMBERED_MAX:
+            self.starts[name] = start
+        return start
 
 
 def passed_lines(fields: Iterable[Field], removed: RemovedNames) -> list[bytes]:
@@ -101,14 +105,15 @@ def passed_lines(fields: Iterable[Field], removed: RemovedNames) -> list[bytes]:
     """
     lines: list[bytes] = []
     nominated: list[bytes] = []
-    known = removed.get
-    for field in fields:
-        name = field[0]
-        verdict = known(name)
-        if not (removed[name] if verdict is None else verdict):
-            lines.append(b": ".join(field))
-        elif len(name) == _CONNECTION_SIZE and field[1] not in _PLAIN_CONNECTION and name.lower() == b"connection":
-            nominated += field[1].split(b",")
+    remembered = removed.starts.get
+    for name, value in fields:
+        start = remembered(name)
+        if start is None:
+            start = removed.start(name)
+        if start:
+            lines.append(start + value)
+        elif len(name) == _CONNECTION_SIZE and value not in _PLAIN_CONNECTION and name.lower() == b"connection":
+            nominated += value.split(b",")
     if nominated:
         names = {folded(name.strip()) for name in nominated}
         return [line for line in lines if folded(line[: line.index(b":")]) not in names]

@@ -36,27 +36,27 @@ def respelled(name: str, choices: list[str], separator: str) -> bytes:
     st.sampled_from("-_."),
 )
 def test_a_forbidden_field_is_removed_however_it_is_spelled(name: str, choices: list[str], separator: str) -> None:
-    assert REMOVED[respelled(name, choices, separator)]
+    assert not REMOVED.start(respelled(name, choices, separator))
 
 
 @pytest.mark.parametrize("name", [b"Accept", b"Content-Type", b"Cookie", b"X-Customer", b"X-Real-IP-2", b"XGateway-Id"])
 def test_other_fields_pass(name: bytes) -> None:
-    assert not REMOVED[name]
+    assert REMOVED.start(name)
 
 
 @pytest.mark.parametrize("name", [b"X-Api-Key", b"X-Anything"])
 def test_a_name_is_removed_only_where_it_is_configured(name: bytes) -> None:
-    assert not RemovedNames.from_requests(())[name]
-    assert RemovedNames.from_requests(["x_api*", "X-ANYTHING"])[name]
+    assert RemovedNames.from_requests(()).start(name)
+    assert not RemovedNames.from_requests(["x_api*", "X-ANYTHING"]).start(name)
 
 
 def test_verdicts_stay_right_after_more_names_than_are_remembered() -> None:
     removed = RemovedNames.from_requests(CONFIGURED)
     for number in range(3000):
-        assert not removed[b"X-%d" % number]
-        assert removed[b"X-Gateway-%d" % number]
-    assert not removed[b"X-1"]
-    assert len(removed) == 2048
+        assert removed.start(b"X-%d" % number)
+        assert not removed.start(b"X-Gateway-%d" % number)
+    assert removed.start(b"X-1") == b"X-1: "
+    assert len(removed.starts) == 2048
 
 
 def test_fields_keep_their_order_spelling_and_bytes() -> None:
@@ -97,13 +97,13 @@ def test_a_backend_learns_who_asks() -> None:
     ],
 )
 def test_a_backend_cannot_set_what_is_ours(name: bytes) -> None:
-    assert RemovedNames.from_answers()[name]
+    assert not RemovedNames.from_answers().start(name)
 
 
 def test_what_a_backend_answers_otherwise_passes() -> None:
     names = RemovedNames.from_answers()
-    assert not names[b"Content-Type"]
-    assert not names[b"Set-Cookie"]
+    assert names.start(b"Content-Type")
+    assert names.start(b"Set-Cookie")
 
 
 HOURLY = Limit("hourly", 1000, 3_600_000)
