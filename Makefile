@@ -15,6 +15,7 @@ run: $(VENV)/embedded.stamp ## Run everything on this machine: databases, backen
 
 test: $(VENV)/dev.stamp ## Run all tests (ARGS="tests/unit -k bucket")
 	@$(BIN)/pytest -q -n auto $(if $(ARGS),$(ARGS),--cov --cov-fail-under=95)
+	@$(if $(ARGS),,$(BIN)/coverage report --include='gateway/core/*' --fail-under=100 --format=total >/dev/null || { echo 'gateway/core is not covered completely' >&2; exit 1; })
 
 lint: $(VENV)/dev.stamp ## Check format, lint, types and the layers
 	@$(BIN)/ruff format --check -q .

@@ -43,7 +43,7 @@ def tool(name: str) -> str:
 def run(*command: str | Path, environ: Mapping[str, str] | None = None) -> list[str]:
     """Run a tool at the top of the project; give what it printed, as one problem, if it failed."""
     name, *arguments = map(str, command)
-    done = subprocess.run(  # noqa: S603 - a fixed list of our own tools
+    done = subprocess.run(  # noqa: S603  # a fixed list of our own tools
         [tool(name), *arguments],
         cwd=TOP,
         env=environ,

@@ -130,8 +130,8 @@ class Access:
                 return Verdict(CredentialMissing())
             case RepeatedCredential():
                 return Verdict(_REPEATED)
-            case MalformedCredential(prefix):
-                return await self._failed(facts, KeyInvalid(prefix), snapshot)
+            case MalformedCredential():
+                return await self._failed(facts, KeyInvalid(None), snapshot)
 
     async def _failed(self, facts: RequestFacts, denial: KeyInvalid, snapshot: Snapshot) -> Verdict:
         """Charge a failed authentication to its address. It comes after the look-up: no valid key is refused by it."""

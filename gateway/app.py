@@ -140,7 +140,7 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
     answers = management_answers(config, database)
     stack.callback(answers.close)
     gateway = Gateway(live, access, upstreams, answers.functions, journal, telemetry, moments)
-    server = PublicServer(gateway, live, journal, telemetry, moments)
+    server = PublicServer(gateway, live, journal, telemetry, moments, fast=config.listen.fast_path)
 
     sink = PostgresUsageSink(database)
     interval_s = config.usage.ship_interval_ms / 1000

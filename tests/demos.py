@@ -28,7 +28,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
     """Ask *condition* until it is true, and say whether that came within *timeout_s*."""
     deadline = time.monotonic() + timeout_s
     while not (held := condition()) and time.monotonic() < deadline:
-        time.sleep(_POLL_S)  # noqa: TID251 - a test watches another process and serves nobody meanwhile
+        time.sleep(_POLL_S)  # noqa: TID251  # a test watches another process and serves nobody meanwhile
     return held
 
 

@@ -38,9 +38,9 @@ def demo(port: int, admin_port: int, data: Path, ready_file: Path | None, config
     with Ctrl-C; the next start finds the same keys again.
     """
     # Imported here, so that production never loads the embedded parts.
-    from gateway.embedded.demo import Options, serve  # noqa: PLC0415 - see above
-    from gateway.embedded.errors import EmbeddedError  # noqa: PLC0415 - see above
-    from gateway.ports import Fault  # noqa: PLC0415 - see above
+    from gateway.embedded.demo import Options, serve  # noqa: PLC0415  # see above
+    from gateway.embedded.errors import EmbeddedError  # noqa: PLC0415  # see above
+    from gateway.ports import Fault  # noqa: PLC0415  # see above
 
     # What happens inside is told in the demo's own words; a log line would run into the progress line.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
@@ -94,7 +94,7 @@ def _audience() -> Iterator[Audience]:
     if not sys.stdout.isatty():
         yield _Plain()
         return
-    from rich.console import Console  # noqa: PLC0415 - costs 60 ms that a pipe need not pay
+    from rich.console import Console  # noqa: PLC0415  # costs 60 ms that a pipe need not pay
 
     status = Console().status("")
     try:

@@ -17,7 +17,7 @@ from gateway.core.snapshot import KeyFormat
 from gateway.management.bodies import Body
 
 # Pydantic reads these when it builds the model.
-from gateway.management.key_bodies import Expiry, Name, Networks, RateLimit, Scopes, Status  # noqa: TC001 - see above
+from gateway.management.key_bodies import Expiry, Name, Networks, RateLimit, Scopes, Status  # noqa: TC001  # see above
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -58,7 +58,7 @@ def run(config_file: Path, workers: int | None, *, migrate: bool) -> None:
     if migrate:
         _migrate(config)
     # Kept out of the other commands' start: it maps the parent's counters.
-    from gateway.workers import Crew, Parent  # noqa: PLC0415 - see above
+    from gateway.workers import Crew, Parent  # noqa: PLC0415  # see above
 
     command = [sys.executable, "-m", "gateway", "worker", "-c", str(config_file), "--parent", str(os.getpid())]
     crew = Crew(
@@ -99,7 +99,7 @@ def _require_free(name: str, listener: Listener) -> None:
 
 def _migrate(config: Config) -> None:
     # Only this option needs the driver here.
-    from gateway.adapters.postgres.migrate import MigrationError, migrate  # noqa: PLC0415 - see above
+    from gateway.adapters.postgres.migrate import MigrationError, migrate  # noqa: PLC0415  # see above
 
     try:
         asyncio.run(migrate(config.postgres.dsn.get_secret_value()))
@@ -113,13 +113,13 @@ def _migrate(config: Config) -> None:
 @click.argument("slot", type=int)
 def worker(config_file: Path, parent: int, slot: int) -> None:
     """Be one worker of a parent; `gateway run` starts it."""
-    from gateway.workers import CANNOT_START, end_with_parent  # noqa: PLC0415 - a worker's imports are its own
+    from gateway.workers import CANNOT_START, end_with_parent  # noqa: PLC0415  # a worker's imports are its own
 
     end_with_parent(parent)
     config = load_or_exit(config_file)
     configure_logs(config.log.level, config.log.format)
-    from gateway.adapters.journal import JournalError  # noqa: PLC0415 - see above
-    from gateway.app import SchemaRefused, serve  # noqa: PLC0415 - see above
+    from gateway.adapters.journal import JournalError  # noqa: PLC0415  # see above
+    from gateway.app import SchemaRefused, serve  # noqa: PLC0415  # see above
 
     async def work() -> None:
         stop = asyncio.Event()
@@ -139,7 +139,7 @@ def _run_fast(work: object) -> None:
     """Run on uvloop where it exists, and on asyncio's own loop elsewhere."""
     runner = asyncio.Runner()
     with suppress(ImportError):
-        import uvloop  # noqa: PLC0415 - it does not exist on every platform
+        import uvloop  # noqa: PLC0415  # it does not exist on every platform
 
         runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     with runner:

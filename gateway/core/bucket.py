@@ -18,7 +18,7 @@ SLOTS = 60
 class Algorithm(enum.StrEnum):
     """How spent tokens come back: continuously, or an exact window after they were spent."""
 
-    TOKEN_BUCKET = "token_bucket"  # noqa: S105 - a bucket, not a password
+    TOKEN_BUCKET = "token_bucket"  # noqa: S105  # a bucket, not a password
     SLIDING_WINDOW = "sliding_window"
 
 

@@ -49,9 +49,7 @@ class NoCredential:
 
 @dataclass(frozen=True, slots=True)
 class MalformedCredential:
-    """A bearer token that cannot be one of our keys; *prefix* is set only when it has our format."""
-
-    prefix: str | None = None
+    """A bearer token that cannot be one of our keys."""
 
 
 @dataclass(frozen=True, slots=True)

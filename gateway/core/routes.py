@@ -21,7 +21,7 @@ _PARAMETER: Final = re.compile(r"\{[a-z][A-Za-z0-9_]*(:token)?\}")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 ANY: Final = "{}"
-TOKEN: Final = "{:token}"  # noqa: S105 - a pattern, not a password
+TOKEN: Final = "{:token}"  # noqa: S105  # a pattern, not a password
 
 
 class PatternError(ValueError):
@@ -100,7 +100,7 @@ class Route:
 
     def __post_init__(self) -> None:
         """Make the endpoints that statistics tell apart."""
-        collection = self.pattern.text.removesuffix("/**")
+        collection = self.pattern.text.removesuffix("/**").replace(":token}", "}")
         endpoints = (collection or "/", f"{collection}/{{id}}", f"{collection}/{{id}}/**")
         object.__setattr__(self, "_endpoints", endpoints)
 
@@ -111,7 +111,7 @@ class Route:
     def endpoint(self, target: Target) -> str:
         """Give the endpoint that statistics count *target* under: made of the pattern, never of client text."""
         if not self.pattern.tail:
-            return self.pattern.text
+            return self._endpoints[0]
         below = len(target.segments) - len(self.pattern.segments)
         return self._endpoints[min(below, 2)]
 

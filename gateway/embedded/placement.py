@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gateway.embedded.errors import EmbeddedError
 
-_SHARED = Path("/var/tmp")  # noqa: S108 - survives a reboot, unlike /tmp; names in it are checked for their owner
+_SHARED = Path("/var/tmp")  # noqa: S108  # survives a reboot, unlike /tmp; names in it are checked for their owner
 _SCRATCH_PREFIX = "gateway-scratch-"
 
 

@@ -15,7 +15,7 @@ async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float) -> b
     """Ask *condition* every 10 ms until it is true, and say whether that came within *timeout_s*."""
     try:
         async with asyncio.timeout(timeout_s):
-            while not await condition():  # noqa: ASYNC110 - the operating system sets no asyncio.Event
+            while not await condition():  # noqa: ASYNC110  # the operating system sets no asyncio.Event
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
         return False

@@ -123,7 +123,7 @@ def spawn(command: Command) -> Child:
         raise RuntimeError(message)
     account = command.account
     with command.log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - the caller's own fixed programs, no shell
+        process = subprocess.Popen(  # noqa: S603  # the caller's own fixed programs, no shell
             [str(argument) for argument in command.arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -134,7 +134,7 @@ def spawn(command: Command) -> Child:
             group=account.gid if account else None,
             extra_groups=[] if account else None,
             start_new_session=True,
-            preexec_fn=_dies_with_us(command.death_signal),  # noqa: PLW1509 - one system call, no lock is taken
+            preexec_fn=_dies_with_us(command.death_signal),  # noqa: PLW1509  # one system call, no lock is taken
         )
     return Child(command.name, process, command.log)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.ports import UsageSink
     from gateway.telemetry.telemetry import Telemetry
 
-RETRY_LAST_S: Final = 10.0
+RETRY_LAST_S: Final = 5.0
 
 log = structlog.get_logger()
 

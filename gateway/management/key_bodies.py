@@ -93,7 +93,7 @@ def _secret(value: Any) -> bytes | None:
         return None
     if not isinstance(value, str):
         message = "must be a string"
-        raise ValueError(message)  # noqa: TRY004 - pydantic reports a ValueError, and lets a TypeError through
+        raise ValueError(message)  # noqa: TRY004  # pydantic reports a ValueError, and lets a TypeError through
     return read_secret(value)
 
 

@@ -119,7 +119,7 @@ class SigningKeys:
         try:
             private = self._encryption.open(Sealed(key.secret_key_id, key.private_key), _owner(key.kid))
         except SecretUnreadable:
-            log.error("signing key unreadable", kid=key.kid)  # noqa: TRY400 - the traceback says nothing more
+            log.error("signing key unreadable", kid=key.kid)  # noqa: TRY400  # the traceback says nothing more
             return None
         return Signer(key.kid, Ed25519PrivateKey.from_private_bytes(private))
 

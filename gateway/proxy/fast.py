@@ -78,7 +78,7 @@ class PlainServer:
         for connection in list(self.connections):
             connection.close()
 
-    async def shutdown(self, timeout: float | None) -> None:  # noqa: ASYNC109 - as aiohttp's
+    async def shutdown(self, timeout: float | None) -> None:  # noqa: ASYNC109  # as aiohttp's
         """Wait *timeout* seconds for requests under way, then end them."""
         self.pre_shutdown()
         tasks = [connection.task for connection in self.connections if connection.task is not None]
@@ -167,7 +167,7 @@ class PlainConnection(asyncio.Protocol):
         else:
             self._next.set_result(None)
 
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - the signature is asyncio's
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002  # the signature is asyncio's
         """End the request under way: its client is gone (asyncio calls this)."""
         self.transport = None
         self._server.connections.discard(self)

@@ -35,7 +35,7 @@ class Written(web.StreamResponse):
         """Tell aiohttp whether to wait for another request."""
         return self._goes_on
 
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:  # noqa: ARG002 - aiohttp's
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:  # noqa: ARG002  # aiohttp's
         """Write no head: it has been written."""
         return None
 

@@ -65,7 +65,7 @@ class ClientConnection(RequestHandler):
         request: web.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - the signature is aiohttp's
+        message: str | None = None,  # noqa: ARG002  # the signature is aiohttp's
     ) -> web.StreamResponse:
         """Answer what is not a request, or what went wrong outside our handler; nothing of *message* is repeated."""
         return self._server.refuse_unparsed(request, status, exc)
@@ -136,7 +136,7 @@ class PublicServer(web.Server):
         self._plain.pre_shutdown()
         super().pre_shutdown()
 
-    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the signature is aiohttp's
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  # the signature is aiohttp's
         """Wait *timeout* seconds for requests under way, then end them."""
         await asyncio.gather(self._plain.shutdown(timeout), super().shutdown(timeout))
 

@@ -50,7 +50,7 @@ UNREADABLE: Final = _Unreadable()
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the scalars of YAML 1.2's core schema."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own attribute, emptied here
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  # PyYAML's own attribute, emptied here
 
 
 for _name, _pattern, _first in (
@@ -157,7 +157,7 @@ class _Reader:
             raise _TooMuchError(place, f"aliases make too much of this; expected at most {NODES_MAX} values in all")
         if len(path) > DEPTH_MAX:
             raise _TooMuchError(place, f"nested too deeply; expected at most {DEPTH_MAX} levels")
-        self.document._values[path] = place  # noqa: SLF001 - the reader fills the document that it makes
+        self.document._values[path] = place  # noqa: SLF001  # the reader fills the document that it makes
         kind = node.tag.removeprefix(_TAG)
         match node:
             case yaml.MappingNode() if kind == "map":
@@ -183,7 +183,7 @@ class _Reader:
                 first = self.document.place_of_key((*path, key))
                 self.say(place, f'the key "{key[:60]}" is there twice (first in line {first[0]}); expected it once')
             else:
-                self.document._keys[*path, key] = place  # noqa: SLF001 - as above
+                self.document._keys[*path, key] = place  # noqa: SLF001  # as above
                 result[key] = self.read(value_node, (*path, key))
         return result
 

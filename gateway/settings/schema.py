@@ -59,8 +59,11 @@ class Listener(Section):
 class Listen(Section):
     """Where the gateway listens."""
 
-    public: Listener = Listener(address="0.0.0.0", port=8080)  # noqa: S104 - clients come from everywhere
+    public: Listener = Listener(address="0.0.0.0", port=8080)  # noqa: S104  # clients come from everywhere
     """Where clients come: proxied requests, login and key management. By default 0.0.0.0:8080."""
+    fast_path: Switch = True
+    """Whether plain requests take the short way through the server. Off, all take the complete one, at the same result
+    and a higher price; for finding out whether a fault lies there."""
     internal: Listener = Listener(port=9090)
     """Where operators come: metrics, health, decisions for sidecars. Not for clients. By default 127.0.0.1:9090."""
 

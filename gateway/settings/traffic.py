@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gateway.core.bucket import Algorithm  # noqa: TC001 - pydantic reads the annotations
+from gateway.core.bucket import Algorithm  # noqa: TC001  # pydantic reads the annotations
 from gateway.settings.fields import (
     EventName,
     Number,

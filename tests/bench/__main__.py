@@ -37,6 +37,10 @@ class Subject:
     rate: list[float] = field(default_factory=list)
     utilization: list[float] = field(default_factory=list)
 
+    def forget(self) -> None:
+        for figures in (self.cpu_us, self.rate, self.utilization):
+            figures.clear()
+
 
 def cpu_ns(pid: int) -> int:
     """Give the time that all threads of *pid* have had on a core, in nanoseconds. Linux only."""
@@ -113,7 +117,7 @@ def main() -> None:
             for subject in subjects:
                 measure(subject, gateway.key, options.seconds if number else 1.0)
                 if number == 0:  # The first round warms up.
-                    subject.cpu_us.clear(), subject.rate.clear(), subject.utilization.clear()
+                    subject.forget()
         report(subjects)
         print(
             f"\nload: {load.command(0, PATH, '', 0)[0]}, {load.CONNECTIONS} connections, {options.rounds} rounds of "

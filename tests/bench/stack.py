@@ -101,5 +101,5 @@ def _wait_until_ready(admin_port: int) -> None:
             with urlopen(f"http://127.0.0.1:{admin_port}/readyz", timeout=1):
                 return
         except (URLError, OSError):
-            time.sleep(0.05)  # noqa: TID251 - a benchmark serves nobody
+            time.sleep(0.05)  # noqa: TID251  # a benchmark serves nobody
     raise TimeoutError("the gateway did not become ready")

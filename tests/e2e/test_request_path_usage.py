@@ -49,7 +49,7 @@ def test_every_request_leaves_one_event(gateway: Gateway) -> None:
             200,
             "admitted",
             "budgets.token",
-            "/api/public/budgets/token/{token:token}",
+            "/api/public/budgets/token/{token}",
         ),
     ]
     ids = []

@@ -73,7 +73,7 @@ def test_known_keys_go_on_and_unknown_ones_get_503(
     assert load.codes == {"200"}
     assert load.slowest_s < 0.5
     answered = {asked.request_id for asked in load.asked}
-    assert wait_until(lambda: answered <= shipped(gateway), 10)
+    assert wait_until(lambda: answered <= shipped(gateway), 20)
     assert wait_until(lambda: gateway.health["status"] == "ready", 6)
 
 
@@ -119,7 +119,7 @@ def test_connections_that_end_at_any_moment_end_nothing_else(
     assert load.codes == {"200"}
     assert gateway.workers == workers
     answered = {asked.request_id for asked in load.asked}
-    assert wait_until(lambda: answered <= shipped(gateway), 10)
+    assert wait_until(lambda: answered <= shipped(gateway), 20)
 
 
 def test_a_gateway_that_starts_before_postgres_is_unready_and_then_ready(

@@ -39,7 +39,7 @@ def refused(gateway: Gateway, data: str) -> None:
         with gateway.connect() as wire:
             for part in parts:
                 wire.send(part)
-                time.sleep(0.02 if len(parts) > 1 else 0)  # noqa: TID251 - the parts are to arrive one by one
+                time.sleep(0.02 if len(parts) > 1 else 0)  # noqa: TID251  # the parts are to arrive one by one
             statuses = [answer.status for answer in answers(wire)]
         assert statuses in ([400], [413]), parts
     assert not [request for request in gateway.backend.requests if request.whole]
@@ -132,7 +132,7 @@ def test_bare_line_feeds_end_no_head(gateway: Gateway) -> None:
 def test_chunks_arrive_as_chunks_without_extensions_or_trailers(gateway: Gateway) -> None:
     with gateway.connect() as wire:
         wire.send(head(gateway.everything, "Transfer-Encoding: Chunked").encode())
-        time.sleep(0.02)  # noqa: TID251 - the head is to arrive alone, so that the body is streamed
+        time.sleep(0.02)  # noqa: TID251  # the head is to arrive alone, so that the body is streamed
         wire.send(b"5;note=hidden\r\nhello\r\n6\r\n world\r\n0\r\nX-Gateway-Key-Id: hidden\r\n\r\n")
         assert wire.answer().status == 200
         assert wire.ask("GET", PATH, gateway.everything).status == 200

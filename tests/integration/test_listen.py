@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.embedded.postgres import EmbeddedPostgres
 
 DEADLINE_S = 5.0
-LISTENERS = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%gateway_heartbeat%' AND pid <> pg_backend_pid()"
+LISTENERS = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%gateway_heartbeat%' AND pid <> pg_backend_pid() AND datname = current_database()"
 
 
 class Recorder:

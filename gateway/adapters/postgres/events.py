@@ -29,7 +29,7 @@ WRITE_TIMEOUT_S: Final = 10.0
 """No request waits for a batch, so it may take longer than a look-up."""
 
 _INSERT: Final = (
-    f"INSERT INTO {TABLE} ({', '.join(COLUMNS)})"  # noqa: S608 - all of it is constant
+    f"INSERT INTO {TABLE} ({', '.join(COLUMNS)})"  # noqa: S608  # all of it is constant
     f" VALUES ({', '.join(f'${number}' for number in range(1, len(COLUMNS) + 1))}) ON CONFLICT DO NOTHING"
 )
 

@@ -53,7 +53,7 @@ def _record(row: asyncpg.Record) -> KeyRecord:
     try:
         allowed = AddressSet(row["allowed_ips"]) if row["allowed_ips"] else None
     except NetworkSyntaxError as error:
-        log.error("key unreadable", key_id=row["id"], reason=str(error))  # noqa: TRY400 - the message says it all
+        log.error("key unreadable", key_id=row["id"], reason=str(error))  # noqa: TRY400  # the message says it all
         raise KeySourceDown(f"key {row['id']} has an address list that cannot be read: {error}") from error
     return KeyRecord(
         id=row["id"],

@@ -160,7 +160,7 @@ async def list_keys(
 ) -> KeyPage:
     """List keys, newest first; *page* counts from 1, *search* looks into names and prefixes."""
     total = await connection.fetchval(
-        f"SELECT count(*) FROM ({_SELECT} {_SELECTED}) AS selected",  # noqa: S608 - both are constants
+        f"SELECT count(*) FROM ({_SELECT} {_SELECTED}) AS selected",  # noqa: S608  # both are constants
         account_id,
         status,
         search,
@@ -192,7 +192,7 @@ async def update_key(
             raise IllegalStatus(current)
         settings = "".join(f", {column} = ${number}" for number, column in enumerate(changes, start=2))
         await connection.execute(
-            f"UPDATE api_keys SET updated_at = now(){settings} WHERE id = $1",  # noqa: S608 - names are CHANGEABLE
+            f"UPDATE api_keys SET updated_at = now(){settings} WHERE id = $1",  # noqa: S608  # names are CHANGEABLE
             key_id,
             *changes.values(),
         )

@@ -147,7 +147,7 @@ class PipelinedConnection(asyncio.Protocol):
         except (hiredis.ProtocolError, IndexError):
             self.close()
 
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - the signature is asyncio's
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002  # the signature is asyncio's
         """Fail all who wait (asyncio calls this)."""
         self._transport = None
         if self._timer is not None:

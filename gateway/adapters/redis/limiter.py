@@ -27,7 +27,7 @@ SLOW_CALLS_MAX: Final = 5
 CONNECT_TIMEOUT_S: Final = 1.0
 RETRY_FIRST_S: Final = 0.05
 RETRY_LAST_S: Final = 1.0
-PREPARED_MAX: Final = 100_000
+PREPARED_MAX: Final = 10_000
 
 _SCRIPT: Final = files("gateway.adapters.redis").joinpath("bucket.lua").read_bytes()
 # Redis names scripts by their SHA-1; nothing secret hangs on it.

@@ -114,13 +114,13 @@ def test_two_fields_are_refused_even_when_they_are_the_same() -> None:
 )
 @pytest.mark.parametrize("key_format", [OURS, LEGACY])
 def test_a_token_without_our_format_is_malformed_and_none_of_it_is_shown(token: str, key_format: KeyFormat) -> None:
-    assert parse(token, key_format) == MalformedCredential(None)
+    assert parse(token, key_format) == MalformedCredential()
     assert not has_our_checksum(token, key_format.prefixes)
 
 
 def test_a_bearer_without_a_token_is_malformed() -> None:
-    assert read(["Bearer"], LEGACY) == MalformedCredential(None)
-    assert read(["Bearer "], LEGACY) == MalformedCredential(None)
+    assert read(["Bearer"], LEGACY) == MalformedCredential()
+    assert read(["Bearer "], LEGACY) == MalformedCredential()
 
 
 @pytest.mark.parametrize("length", [16, 32, 64])
@@ -135,7 +135,7 @@ def test_a_key_from_elsewhere_works_only_with_the_legacy_option(length: int) -> 
 
 def test_only_the_configured_prefixes_are_keys() -> None:
     renamed = KeyFormat(prefixes=("acme_",))
-    assert parse(KEY, renamed) == MalformedCredential(None)
+    assert parse(KEY, renamed) == MalformedCredential()
     assert isinstance(parse(issue("acme_", 1), renamed), Credential)
 
 

@@ -186,7 +186,7 @@ def test_other_refusals_leave_the_connection_open(denial: d.Denial) -> None:
     assert not refuse(denial).close
 
 
-@given(st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1)))  # noqa: DTZ001 - hypothesis wants naive bounds
+@given(st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1)))  # noqa: DTZ001  # hypothesis wants naive bounds
 def test_times_are_utc_with_milliseconds(moment: datetime) -> None:
     moment = moment.replace(tzinfo=UTC, microsecond=moment.microsecond // 1000 * 1000)
     text = iso_time(moment.timestamp())
