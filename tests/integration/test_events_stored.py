@@ -228,14 +228,25 @@ async def test_what_a_killed_server_did_not_confirm_is_written_once(own_postgres
                 position = await sink.write(JOURNAL, position, position + 1, batches[position])
             except SinkDown:
                 faults += 1
-                if not own_postgres.child.alive:
-                    await own_postgres.stop()
-                    await own_postgres.start()
-                await until(lambda: _ready(database), RECOVERY_S)
-                position = await sink.position(JOURNAL)
+                position = await _position_once_back(own_postgres, sink)
         assert faults > 0, "the server was killed in the middle"
         assert {str(row["id"]) for row in await rows(database)} == {one["id"] for batch in batches for one in batch}
 
 
-async def _ready(database: Database) -> bool:
-    return database.ready
+async def _position_once_back(postgres: EmbeddedPostgres, sink: PostgresUsageSink) -> int:
+    """Start the server again as soon as it is dead, which may be a moment after its connections are."""
+    position = 0
+
+    async def answers() -> bool:
+        nonlocal position
+        if not postgres.child.alive:
+            await postgres.stop()
+            await postgres.start()
+        try:
+            position = await sink.position(JOURNAL)
+        except SinkDown:
+            return False
+        return True
+
+    assert await until(answers, RECOVERY_S)
+    return position
