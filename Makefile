@@ -17,10 +17,12 @@ test: $(VENV)/dev.stamp ## Run all tests (ARGS="tests/unit -k bucket")
 ifneq ($(ARGS),)
 	@$(BIN)/pytest -q -n auto $(ARGS)
 else
-	@$(BIN)/pytest -q -n auto tests/unit tests/house --cov --cov-fail-under=99
-	@$(BIN)/coverage report --include='gateway/core/*' --fail-under=100 --format=total >/dev/null || \
-		{ echo "gateway/core is not covered completely" >&2; exit 1; }
-	@$(BIN)/pytest -q -n auto tests --ignore=tests/unit --ignore=tests/house
+	@status=0; \
+	$(BIN)/pytest -q -n auto tests/unit tests/house --cov --cov-fail-under=99 || status=1; \
+	$(BIN)/coverage report --include='gateway/core/*' --fail-under=100 --format=total >/dev/null || \
+		{ echo "gateway/core is not covered completely" >&2; status=1; }; \
+	$(BIN)/pytest -q -n auto tests --ignore=tests/unit --ignore=tests/house || status=1; \
+	exit $$status
 endif
 
 lint: $(VENV)/dev.stamp ## Check format, lint, types and the layers
