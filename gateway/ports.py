@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from gateway.core.bucket import Charges, Taken
     from gateway.core.keys import KeyRecord
@@ -58,9 +58,10 @@ class UsageSink(Protocol):
         """Give the byte up to which *journal* has been written; raises SinkDown."""
         ...
 
-    async def write(self, journal: str, start: int, end: int, events: Sequence[Mapping[str, Any]]) -> int:
+    async def write(self, journal: str, start: int, end: int, events: Sequence[bytes]) -> int:
         """Write the events between bytes *start* and *end*, and give the position after.
 
-        When the stored position is not *start* nothing is written, and the stored position is given. Raises SinkDown.
+        Each is a JSON object (contract section 9). When the stored position is not *start* nothing is
+        written, and the stored position is given. Raises SinkDown.
         """
         ...

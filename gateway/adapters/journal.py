@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
-import json
 import os
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -170,9 +169,9 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records read from a segment: whole ones that decode, up to *end*; *corrupt* others were passed over."""
+    """The texts of sound records read from a segment, up to *end*; *corrupt* others were passed over."""
 
-    events: list[dict[str, Any]]
+    records: list[bytes]
     end: int
     corrupt: int
 
@@ -188,28 +187,17 @@ def read_batch(path: Path, start: int, end: int | None = None, *, limit: int = B
         data = file.read(min(limit, max(stop - start, 0)))
         if start + len(data) < stop and not data.endswith(b"\n"):
             data += file.readline()
-    events: list[dict[str, Any]] = []
+    records: list[bytes] = []
     corrupt = 0
     for line in data.split(b"\n"):
         if not line:
             continue
-        event = _decode(line)
-        if event is None:
-            corrupt += 1
+        text = line[_HEADER:]
+        if text and line[:_HEADER] == b"%08x " % zlib.crc32(text):
+            records.append(text)
         else:
-            events.append(event)
-    return Batch(events, start + len(data), corrupt)
-
-
-def _decode(line: bytes) -> dict[str, Any] | None:
-    text = line[_HEADER:]
-    if line[:_HEADER] != b"%08x " % zlib.crc32(text):
-        return None
-    try:
-        event = json.loads(text)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) else None
+            corrupt += 1
+    return Batch(records, start + len(data), corrupt)
 
 
 def abandoned(directory: Path, mine: Path) -> list[Path]:

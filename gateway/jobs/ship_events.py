@@ -76,9 +76,9 @@ class EventShipper:
             batch = await self._read(path, position, end)
             if batch is None or batch.end == position:
                 break
-            reached = await self._sink.write(path.name, position, batch.end, batch.events)
+            reached = await self._sink.write(path.name, position, batch.end, batch.records)
             if reached == batch.end:
-                self._telemetry.add(metrics.EVENTS_SHIPPED, len(batch.events))
+                self._telemetry.add(metrics.EVENTS_SHIPPED, len(batch.records))
                 if batch.corrupt:
                     self._telemetry.add(metrics.EVENTS_DROPPED, batch.corrupt)
                     log.error("usage records corrupt", journal=path.name, records=batch.corrupt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ def read(path: Path, *, end: int | None = None, limit: int = BATCH_BYTES) -> tup
     """Read to the end as a shipper does; give the ids, the last position and how many records were corrupt."""
     ids, position, corrupt = [], 0, 0
     while (batch := read_batch(path, position, end, limit=limit)).end > position:
-        ids += [event["id"] for event in batch.events]
+        ids += [json.loads(record)["id"] for record in batch.records]
         position, corrupt = batch.end, corrupt + batch.corrupt
     return ids, position, corrupt
 
@@ -92,10 +93,9 @@ def test_zeros_in_the_middle_cost_the_record_that_they_run_into(segment: Path) -
     assert (position, corrupt) == (2 * len(WHOLE) + (1 << 20), 1)
 
 
-@pytest.mark.parametrize("text", [b"", b"[1]", b"{", b"nonsense", b"\xff"])
-def test_a_sound_line_that_is_no_event_is_corrupt(segment: Path, text: bytes) -> None:
-    segment.write_bytes(LINES[0] + line(text) + LINES[1])
-    assert read(segment) == ([0, 1], sum(map(len, LINES[:2])) + len(line(text)), 1)
+def test_a_sound_line_without_a_text_is_corrupt(segment: Path) -> None:
+    segment.write_bytes(LINES[0] + line(b"") + LINES[1])
+    assert read(segment) == ([0, 1], sum(map(len, LINES[:2])) + len(line(b"")), 1)
 
 
 def test_an_empty_segment_holds_nothing(segment: Path) -> None:

@@ -21,7 +21,7 @@ from tests.limiters import eventually
 from tests.unit.telemetry.pages import samples
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
     from gateway.embedded.postgres import EmbeddedPostgres
@@ -63,7 +63,7 @@ class DyingSink:
     async def position(self, journal: str) -> int:
         return await self._sink.position(journal)
 
-    async def write(self, journal: str, start: int, end: int, events: Sequence[Mapping[str, Any]]) -> int:
+    async def write(self, journal: str, start: int, end: int, events: Sequence[bytes]) -> int:
         self._calls += 1
         dies = self._calls % 3 != 0
         if dies and not self._after:
