@@ -58,7 +58,7 @@ def read_body(asked: Asked, model: type[Model], rules: object = None) -> Model:
     """
     if not is_json(asked.headers.get("Content-Type", "")):
         raise wrong_type()
-    return _checked(parse_json(asked.body), model, rules)
+    return checked(parse_json(asked.body), model, rules)
 
 
 def read_query(asked: Asked, model: type[Model]) -> Model:
@@ -71,10 +71,11 @@ def read_query(asked: Asked, model: type[Model]) -> Model:
     known = [name for name in model.model_fields if name in repeated]
     if known:
         raise invalid([(name, "must be given once") for name in known])
-    return _checked(dict(pairs), model, None)
+    return checked(dict(pairs), model, None)
 
 
-def _checked(value: Any, model: type[Model], rules: object) -> Model:
+def checked(value: Any, model: type[Model], rules: object) -> Model:
+    """Check *value* as *model*, whose validators get *rules*; raises Refused with 422 and every problem."""
     problems = list(_unstorable(value))
     if problems:
         raise invalid(problems)

@@ -5,33 +5,21 @@ Whoever is logged in sees the keys of one account, and an `admin` those of all; 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
 from gateway.adapters.postgres.accounts import NoSuchAccount
-from gateway.adapters.postgres.keys import (
-    IllegalStatus,
-    NewKey,
-    create_key,
-    delete_key,
-    get_key,
-    list_keys,
-    new_key_id,
-    rotate_key,
-    update_key,
-)
-from gateway.adapters.postgres.webhook_secrets import lacks_webhook_secret
+from gateway.adapters.postgres.keys import IllegalStatus, delete_key, get_key, list_keys, rotate_key
 from gateway.core.answers import Answer, json_answer
 from gateway.management.bodies import read_body, read_query
 from gateway.management.key_bodies import CreateBody, PageQuery, RotateBody, Rules, UpdateBody
+from gateway.management.key_changes import change_key, make_key
 from gateway.management.key_views import shown, shown_once
 from gateway.management.refusals import conflict, no_such_key, not_logged_in
-from gateway.management.webhook_secrets import new_secret, show_secret
+from gateway.management.webhook_secrets import show_secret
 
 if TYPE_CHECKING:
-    from gateway.adapters.postgres.connection import Connection
-    from gateway.adapters.postgres.keys import StoredKey
     from gateway.adapters.postgres.pool import Database
     from gateway.adapters.secrets.encryption import Encryption
     from gateway.core.answers import Asked
@@ -56,23 +44,15 @@ class KeyAnswers:
         """Answer POST /api-keys: 201 with the key, which is shown this once."""
         session = await self._tokens.session(asked)
         body = read_body(asked, CreateBody, self._rules(asked))
-        key_id = new_key_id()
-        secret = body.webhook_secret
-        if secret is None and body.webhook_url is not None:
-            secret = new_secret()
-        new = NewKey(
-            id=key_id,
-            account_id=session.account_id,
-            prefix=asked.snapshot.key_format.prefixes[0],
-            **body.columns(),
-            **self._sealed(key_id, secret),
-        )
+        prefix = asked.snapshot.key_format.prefixes[0]
         async with self._database.connection() as connection:
             try:
-                created = await create_key(connection, new)
+                created, secret = await make_key(
+                    connection, self._encryption, body, account_id=session.account_id, prefix=prefix
+                )
             except NoSuchAccount:
                 raise not_logged_in(presented=True) from None
-        _note("key created", asked, session, key_id)
+        _note("key created", asked, session, created.stored.id)
         return json_answer(201, shown_once(created, secret))
 
     async def page(self, asked: Asked) -> Answer:
@@ -110,17 +90,15 @@ class KeyAnswers:
         session = await self._tokens.session(asked)
         key_id = _key_id(asked)
         body = read_body(asked, UpdateBody, self._rules(asked))
-        changes, secret = body.columns(), body.webhook_secret
-        changes |= self._sealed(key_id, secret)
-        async with self._database.connection() as connection, connection.transaction():
+        async with self._database.connection() as connection:
             try:
-                key = await _change(connection, key_id, changes, session)
+                changed = await change_key(connection, self._encryption, key_id, body, _visible(session))
             except IllegalStatus as illegal:
                 message = f"The API key is {illegal.current}, which is final"
                 raise conflict(message) from None
-            if secret is None and changes.get("webhook_url") and await lacks_webhook_secret(connection, key_id):
-                secret = new_secret()
-                await update_key(connection, key_id, self._sealed(key_id, secret))
+        if changed is None:
+            raise no_such_key()
+        key, secret = changed
         _note("key changed", asked, session, key_id)
         view = shown(key)
         return json_answer(200, view if secret is None else {**view, "webhookSecret": show_secret(secret)})
@@ -156,25 +134,6 @@ class KeyAnswers:
 
     def _rules(self, asked: Asked) -> Rules:
         return Rules(asked.snapshot.scopes, asked.now, self._allow_private)
-
-    def _sealed(self, key_id: str, secret: bytes | None) -> dict[str, Any]:
-        """Give the columns of an encrypted webhook secret, none without a *secret*."""
-        if secret is None:
-            return {}
-        sealed = self._encryption.seal(secret, f"webhook:{key_id}")
-        return {"webhook_secret": sealed.ciphertext, "webhook_secret_key_id": sealed.key_id}
-
-
-async def _change(connection: Connection, key_id: str, changes: dict[str, Any], session: Session) -> StoredKey:
-    """Make *changes* to a key that the session sees; a body that changes nothing leaves even the time of change."""
-    visible = _visible(session)
-    if changes:
-        key = await update_key(connection, key_id, changes, visible)
-    else:
-        key = await get_key(connection, key_id, visible)
-    if key is None:
-        raise no_such_key()
-    return key
 
 
 def _visible(session: Session) -> str | None:
