@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.adapters.secrets.encryption import Encryption
+from gateway.adapters.secrets.encryption import encryption_of
 from gateway.management.keys import KeyAnswers
 from gateway.management.login import Login
 from gateway.management.passwords import Passwords
@@ -37,7 +36,7 @@ def management_answers(config: Config, database: Database) -> ManagementAnswers:
     """Build every answer of the control plane as *config* wants it."""
     cost = config.auth.password_hash
     passwords = Passwords(cost.time_cost, cost.memory_kib, cost.parallelism)
-    encryption = Encryption(base64.b64decode(config.secrets.key.get_secret_value()))
+    encryption = encryption_of(config.secrets)
     tokens = SessionTokens(
         SigningKeys(database, encryption), config.auth.issuer, config.auth.audience, config.auth.token_lifetime_s
     )

@@ -114,7 +114,7 @@ class SigningKeys:
         return next((signer for key in stored if (signer := self._open(key)) is not None), None)
 
     def _open(self, key: StoredSigningKey) -> Signer | None:
-        if key.algorithm != ALGORITHM or key.secret_key_id != self._encryption.key_id:
+        if key.algorithm != ALGORITHM or not self._encryption.knows(key.secret_key_id):
             return None
         try:
             private = self._encryption.open(Sealed(key.secret_key_id, key.private_key), _owner(key.kid))

@@ -125,6 +125,11 @@ def _secret_key(value: SecretStr) -> SecretStr:
     return value
 
 
+def _without_blanks(value: object) -> object:
+    """Leave out what is empty, which is how a variable that is not set arrives."""
+    return [item for item in value if item != ""] if isinstance(value, (list, tuple)) else value
+
+
 Whole = Annotated[int, Strict(), BeforeValidator(as_whole)]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False), BeforeValidator(as_number)]
 Switch = Annotated[bool, Strict(), BeforeValidator(as_switch)]
@@ -159,3 +164,4 @@ RedisUrl = Annotated[
     _secret_url(frozenset({"redis", "rediss", "unix"}), "redis://host:6379/0 (rediss:// for TLS, unix:///path)"),
 ]
 SecretKey = Annotated[SecretStr, AfterValidator(_secret_key)]
+SecretKeys = Annotated[tuple[SecretKey, ...], BeforeValidator(_without_blanks)]

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from gateway.settings.fields import Number, PostgresDsn, RedisUrl, SecretKey, Section, Switch, Whole
+from gateway.settings.fields import Number, PostgresDsn, RedisUrl, SecretKey, SecretKeys, Section, Switch, Whole
 
 
 class Postgres(Section):
@@ -73,3 +73,7 @@ class Secrets(Section):
 
     key: SecretKey
     """base64 of 32 random bytes, the key that webhook and signing secrets are encrypted with. It is never shown."""
+    previous: SecretKeys = ()
+    """Further keys that secrets can be read with, in the same form, while the key is being replaced: what `gateway
+    secrets rotate` replaces, and what instances that have the new settings already encrypt with. Empty ones are
+    passed over."""

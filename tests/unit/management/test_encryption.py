@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from gateway.adapters.secrets.encryption import Encryption, Sealed, SecretUnreadable
+from gateway.adapters.secrets.encryption import Encryption, Sealed, SecretUnreadable, encryption_of
+from gateway.settings.stores import Secrets
 
 KEY = bytes(range(32))
 
@@ -47,3 +50,20 @@ def test_what_is_cut_short_cannot_be_opened(length: int) -> None:
 def test_nothing_secret_is_in_a_representation() -> None:
     sealed = Encryption(KEY).seal(b"secret", "a")
     assert repr(sealed.ciphertext) not in repr(sealed)
+
+
+def test_what_a_previous_key_sealed_can_be_opened_and_new_secrets_get_the_new_key() -> None:
+    old, both = Encryption(KEY), Encryption(bytes(32), [KEY])
+    assert both.open(old.seal(b"secret", "a"), "a") == b"secret"
+    assert both.knows(old.key_id)
+    sealed = both.seal(b"secret", "a")
+    assert sealed.key_id == both.key_id != old.key_id
+    assert not old.knows(sealed.key_id)
+
+
+def test_previous_keys_of_the_settings_may_be_empty() -> None:
+    old, new = (base64.b64encode(key).decode() for key in (KEY, bytes(32)))
+    assert encryption_of(Secrets.model_validate({"key": new, "previous": ["", old]})).knows(Encryption(KEY).key_id)
+    assert not encryption_of(Secrets.model_validate({"key": new, "previous": [""]})).knows(Encryption(KEY).key_id)
+    with pytest.raises(ValidationError, match="previous.0\n.*base64 of 32 bytes"):
+        Secrets.model_validate({"key": new, "previous": ["short"]})
