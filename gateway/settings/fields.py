@@ -97,6 +97,23 @@ def split_target(url: str) -> tuple[str, int, str]:
     return host, port or 80, parts.netloc
 
 
+def _jwks_url(url: str) -> None:
+    """Check the URL of a JWK set; raises ValueError. What loads them trusts what comes, so it must not be changed."""
+    expected = "expected https://host/path, without a user or fragment (http:// only to this machine)"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        message = f"this is not a URL; {expected}"
+        raise ValueError(message) from None
+    address = parse_address(host)
+    local = host == "localhost" or (address is not None and address.is_loopback)
+    secure = parts.scheme == "https" or (parts.scheme == "http" and local)
+    if not secure or not host or port == 0 or "@" in parts.netloc or "#" in url or not url.isascii() or " " in url:
+        message = f"this is not the URL of a JWK set; {expected}"
+        raise ValueError(message)
+
+
 def _secret_url(schemes: frozenset[str], expected: str) -> AfterValidator:
     def check(value: SecretStr) -> SecretStr:
         try:
@@ -137,6 +154,7 @@ Switch = Annotated[bool, Strict(), BeforeValidator(as_switch)]
 BindAddress = Annotated[str, _checked(_bind_address)]
 Network = Annotated[str, _checked(parse_network)]
 PathPattern = Annotated[str, _checked(Pattern.parse)]
+JwksUrl = Annotated[str, _checked(_jwks_url)]
 TargetUrl = Annotated[str, _checked(split_target)]
 PathPrefix = Annotated[
     str, _matching(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", "a path such as /v1, without a slash at its end")

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from gateway.core.bucket import Algorithm
+from gateway.settings.auth import Auth
 from gateway.settings.fields import (
     BindAddress,
     HeaderName,
@@ -140,30 +141,6 @@ class Requests(Section):
     """Seconds without a byte while a body is on its way; after that 408."""
 
 
-class PasswordHash(Section):
-    """The cost of argon2id; by default that of RFC 9106 for memory-constrained systems."""
-
-    time_cost: Whole = Field(default=3, ge=1, le=100)
-    """Passes over the memory."""
-    memory_kib: Whole = Field(default=65_536, ge=8, le=4_194_304)
-    """Memory of one login, in KiB. By default 64 MiB."""
-    parallelism: Whole = Field(default=4, ge=1, le=64)
-    """Threads of one login."""
-
-
-class Auth(Section):
-    """The built-in login of those who manage keys."""
-
-    token_lifetime_s: Whole = Field(default=3600, ge=60, le=86_400)
-    """Seconds that a login lasts."""
-    issuer: str = Field(default="gateway", min_length=1, max_length=200)
-    """What login tokens name as their issuer (`iss`)."""
-    audience: str = Field(default="gateway", min_length=1, max_length=200)
-    """What login tokens name as their audience (`aud`)."""
-    password_hash: PasswordHash = PasswordHash()
-    """What it costs to check a password."""
-
-
 class Webhooks(Section):
     """Calls to the webhooks of keys."""
 
@@ -232,7 +209,7 @@ class Config(Section):
     secrets: Secrets
     """What protects secrets at rest. A change needs a restart."""
     auth: Auth = Auth()
-    """The login of those who manage keys."""
+    """Who may manage keys: the built-in login, an outside identity provider."""
     webhooks: Webhooks = Webhooks()
     """Calls to the webhooks of keys."""
     drain: Drain = Drain()
