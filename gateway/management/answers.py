@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.adapters.secrets.encryption import encryption_of
+from gateway.management.audit import AuditAnswers
 from gateway.management.keys import KeyAnswers
 from gateway.management.login import Login
 from gateway.management.passwords import Passwords
@@ -49,6 +50,7 @@ def management_answers(config: Config, database: Database) -> ManagementAnswers:
         "keys.update": keys.update,
         "keys.delete": keys.delete,
         "keys.rotate": keys.rotate,
+        "keys.audit": AuditAnswers(database, tokens).page,
         "webhooks.test": WebhookTest(database).test,
     }
     return ManagementAnswers({name: guarded(function) for name, function in functions.items()}, passwords)

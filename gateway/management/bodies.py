@@ -54,11 +54,21 @@ Model = TypeVar("Model", bound=Body)
 def read_body(asked: Asked, model: type[Model], rules: object = None) -> Model:
     """Read the body of *asked* as *model*, whose validators get *rules* as their context.
 
-    Raises Refused: 415 for another type, 400 for what is not JSON, 422 for values that break a rule.
+    Raises Refused: as `read_json`, and 422 for values that break a rule.
+    """
+    return checked(read_json(asked), model, rules)
+
+
+def read_json(asked: Asked) -> Any:
+    """Read the body of *asked* as JSON that can be stored.
+
+    Raises Refused: 415 for another type, 400 for what is not JSON, 422 for text that cannot be stored.
     """
     if not is_json(asked.headers.get("Content-Type", "")):
         raise wrong_type()
-    return checked(parse_json(asked.body), model, rules)
+    value = parse_json(asked.body)
+    _refuse_unstorable(value)
+    return value
 
 
 def read_query(asked: Asked, model: type[Model]) -> Model:
@@ -68,7 +78,7 @@ def read_query(asked: Asked, model: type[Model]) -> Model:
     except ValueError:
         raise invalid([("", f"the query must have at most {PARAMETERS_MAX} parameters")]) from None
     repeated = {name for name, number in Counter(name for name, _ in pairs).items() if number > 1}
-    known = [name for name in model.model_fields if name in repeated]
+    known = [to_camel(name) for name in model.model_fields if to_camel(name) in repeated]
     if known:
         raise invalid([(name, "must be given once") for name in known])
     return checked(dict(pairs), model, None)
@@ -76,13 +86,17 @@ def read_query(asked: Asked, model: type[Model]) -> Model:
 
 def checked(value: Any, model: type[Model], rules: object) -> Model:
     """Check *value* as *model*, whose validators get *rules*; raises Refused with 422 and every problem."""
-    problems = list(_unstorable(value))
-    if problems:
-        raise invalid(problems)
+    _refuse_unstorable(value)
     try:
         return model.model_validate(value, context=rules)
     except ValidationError as error:
         raise _refused(error) from None
+
+
+def _refuse_unstorable(value: Any) -> None:
+    problems = list(_unstorable(value))
+    if problems:
+        raise invalid(problems)
 
 
 def is_json(content_type: str) -> bool:

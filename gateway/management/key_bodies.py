@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 RATE_LIMIT_MAX: Final = 1_000_000_000
 NAME_MAX_CHARACTERS: Final = 100
+ACCOUNT_ID_MAX_CHARACTERS: Final = 100
 GRACE_MAX_S: Final = 30 * 86_400
 LIMIT_DEFAULT: Final = 20
 LIMIT_MAX: Final = 100
@@ -32,11 +33,15 @@ _TIME_MAX_CHARACTERS: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the rules depend on: the configured scopes, the time (Unix seconds), whether webhooks may stay inside."""
+    """What the rules depend on: the configured scopes, the time (Unix seconds), whether webhooks may stay inside.
+
+    With *any_account* the key may be made for another account than one's own.
+    """
 
     scopes: Collection[str]
     now: float
     allow_private: bool
+    any_account: bool = False
 
 
 def _rules(validation: ValidationInfo) -> Rules:
@@ -97,6 +102,13 @@ def _secret(value: Any) -> bytes | None:
     return read_secret(value)
 
 
+def _account(account_id: str, validation: ValidationInfo) -> str:
+    if not _rules(validation).any_account:
+        message = "can be set by admins only"
+        raise ValueError(message)
+    return account_id
+
+
 def _status(value: Any) -> KeyStatus:
     try:
         return KeyStatus(value)
@@ -126,18 +138,21 @@ Expiry = Annotated[datetime | None, BeforeValidator(_moment)]
 WebhookUrl = Annotated[str, AfterValidator(_url)] | None
 WebhookSecret = Annotated[bytes | None, BeforeValidator(_secret), Field(repr=False)]
 Status = Annotated[KeyStatus, BeforeValidator(_status)]
+AccountId = Annotated[str, Field(min_length=1, max_length=ACCOUNT_ID_MAX_CHARACTERS)]
+Page = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=PAGE_MAX)]
+PageLimit = Annotated[int, BeforeValidator(_whole), Field(ge=1), AfterValidator(_at_most)]
 
 
 class _Described(Body):
     """What describes a key."""
 
     def columns(self) -> dict[str, Any]:
-        """Give what the body names, by column; the webhook's secret is left out, since it has to be encrypted first."""
-        return {name: getattr(self, name) for name in self.model_fields_set if name != "webhook_secret"}
+        """Give what the body names, by column; the webhook's secret has to be encrypted first, so it is left out."""
+        return {name: getattr(self, name) for name in self.model_fields_set - {"webhook_secret", "account_id"}}
 
 
 class CreateBody(_Described):
-    """What POST /api-keys takes."""
+    """What POST /api-keys takes; an admin may name the account whose key it becomes."""
 
     name: Name
     scopes: Scopes
@@ -147,6 +162,7 @@ class CreateBody(_Described):
     expires_at: Expiry = None
     webhook_url: WebhookUrl = None
     webhook_secret: WebhookSecret = None
+    account_id: Annotated[AccountId, AfterValidator(_account)] | None = None
 
 
 class UpdateBody(_Described):
@@ -163,15 +179,21 @@ class UpdateBody(_Described):
     webhook_secret: WebhookSecret = None
 
 
-class PageQuery(Body):
-    """What GET /api-keys takes in its query; other parameters mean nothing, and do no harm."""
+class AuditQuery(Body):
+    """What GET /api-keys/{id}/audit takes in its query; other parameters mean nothing, and do no harm."""
 
     model_config = ConfigDict(extra="ignore")
 
-    page: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=PAGE_MAX)] = 1
-    limit: Annotated[int, BeforeValidator(_whole), Field(ge=1), AfterValidator(_at_most)] = LIMIT_DEFAULT
+    page: Page = 1
+    limit: PageLimit = LIMIT_DEFAULT
+
+
+class PageQuery(AuditQuery):
+    """What GET /api-keys takes in its query; only for an admin is there more than one account."""
+
     status: Status | None = None
     search: Annotated[str, Field(max_length=NAME_MAX_CHARACTERS)] | None = None
+    account_id: AccountId | None = None
 
 
 class RotateBody(Body):

@@ -41,5 +41,10 @@ def shown_once(created: CreatedKey, webhook_secret: bytes | None) -> dict[str, A
     return view
 
 
+def pagination(page: int, limit: int, total: int) -> dict[str, Any]:
+    """Say where in a list of *total* a page is."""
+    return {"page": page, "limit": limit, "total": total, "hasMore": page * limit < total}
+
+
 def _time(moment: datetime | None) -> str | None:
     return None if moment is None else iso_time(moment.timestamp())

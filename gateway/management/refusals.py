@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -15,7 +15,7 @@ from gateway.management.passwords import PasswordsBusy
 from gateway.ports import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.core.answers import Answer, AnswerFunction, Asked
 
@@ -75,9 +75,9 @@ def no_such_key() -> Refused:
     return Refused(Refusal(404, "not_found", "No such API key"))
 
 
-def conflict(message: str) -> Refused:
+def conflict(message: str, details: Mapping[str, Any] | None = None) -> Refused:
     """Refuse a change that the present state does not allow."""
-    return Refused(Refusal(409, "conflict", message))
+    return Refused(Refusal(409, "conflict", message, details))
 
 
 _UNAVAILABLE: Final = Refusal(

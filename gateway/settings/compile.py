@@ -48,6 +48,7 @@ BUILT_IN_ROUTES: Final = (
     _built_in("keys.update", "PUT", "/api-keys/{id}", "keys.update"),
     _built_in("keys.delete", "DELETE", "/api-keys/{id}", "keys.delete"),
     _built_in("keys.rotate", "POST", "/api-keys/{id}/rotate", "keys.rotate"),
+    _built_in("keys.audit", "GET", "/api-keys/{id}/audit", "keys.audit"),
 )
 """Routes that every gateway has, in front of the configured ones; they check who asks themselves."""
 
