@@ -38,13 +38,17 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A complete answer. *headers* come beside Content-Length, X-Request-Id and Cache-Control, which every one has."""
+    """A complete answer. *headers* come beside Content-Length, X-Request-Id and Cache-Control, which every one has.
+
+    *caching* is what Cache-Control says.
+    """
 
     status: int
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
     close: bool = False
     outcome: str = "admitted"
+    caching: str = "no-store"
 
 
 AnswerFunction = Callable[[Asked], Awaitable[Answer]]

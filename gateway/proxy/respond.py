@@ -59,11 +59,13 @@ def connection_line(head: RawRequestMessage, *, close: bool) -> bytes:
 def own_answer(answer: Answer, request_id: str, date: bytes, connection: bytes, extra: bytes, *, head: bool) -> bytes:
     """Give the bytes of an answer of our own; *extra* are more head lines, *head* leaves out the body."""
     fields = b"".join(f"{name}: {value}\r\n".encode("latin-1", "replace") for name, value in answer.headers)
-    length = b"" if answer.status == 204 else b"Content-Length: %d\r\n" % len(answer.body)
-    start = b"HTTP/1.1 %d %b\r\nDate: %b\r\nCache-Control: no-store\r\nX-Request-Id: %b\r\n%b%b%b%b\r\n" % (
+    # A 304 tells of the answer that it stands for, whose length is not that of nothing (RFC 9110 section 8.6).
+    length = b"" if answer.status in (204, 304) else b"Content-Length: %d\r\n" % len(answer.body)
+    start = b"HTTP/1.1 %d %b\r\nDate: %b\r\nCache-Control: %b\r\nX-Request-Id: %b\r\n%b%b%b%b\r\n" % (
         answer.status,
         REASONS.get(answer.status, b""),
         date,
+        answer.caching.encode(),
         request_id.encode(),
         length,
         fields,
