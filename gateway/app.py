@@ -27,6 +27,7 @@ from gateway.adapters.postgres.key_source import PostgresKeySource
 from gateway.adapters.postgres.listen import KeyChangeListener
 from gateway.adapters.postgres.pool import Database, PoolSettings
 from gateway.adapters.redis.limiter import RedisLimiter
+from gateway.jobs.expire_idempotency import expire_idempotency
 from gateway.jobs.invalidate import Invalidator
 from gateway.jobs.publish_gauges import GaugePublisher, Sources
 from gateway.jobs.ship_events import EventShipper
@@ -91,6 +92,7 @@ async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
             "listener": worker.listener.run(),
             "shipper": worker.shipper.run(),
             "gauges": worker.publisher.run(),
+            "expiry": expire_idempotency(worker.database),
         }
         if config.usage.journal.fsync == "interval":
             jobs["sync"] = sync_journal(worker.journal, config.usage.journal.fsync_interval_ms / 1000)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import socket
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from gateway.adapters.postgres.accounts import list_accounts
+from gateway.adapters.postgres.audit import Actor, act_as
 from gateway.adapters.postgres.connection import AWAY, CONNECT_ERRORS, connect, reason
 from gateway.adapters.postgres.schema import check_schema
 
@@ -17,10 +21,15 @@ if TYPE_CHECKING:
     from gateway.adapters.postgres.connection import Connection
     from gateway.settings.schema import Config
 
+COMMAND_TIMEOUT_S: Final = 30.0
+
 
 @asynccontextmanager
 async def checked_connection(config: Config) -> AsyncIterator[Connection]:
-    """Lend a connection to a database whose schema fits; raises ClickException when there is none, or it is lost."""
+    """Lend a connection to a database whose schema fits; what is changed on it is written down as the caller's.
+
+    Raises ClickException when there is none, or it is lost.
+    """
     try:
         connection = await connect(config.postgres.dsn.get_secret_value(), config.postgres.connect_timeout_s)
     except CONNECT_ERRORS as error:
@@ -29,6 +38,7 @@ async def checked_connection(config: Config) -> AsyncIterator[Connection]:
         schema = await check_schema(connection)
         if not schema.usable:
             raise click.ClickException(schema.message)
+        await act_as(connection, _caller(), for_transaction=False)
         yield connection
     except AWAY as error:
         raise click.ClickException(f"the connection to Postgres was lost: {reason(error)}; try again") from None
@@ -44,3 +54,12 @@ async def only_account(connection: Connection) -> str:
     if len(found) > 1:
         raise click.ClickException(f"there are {len(found)} accounts; say which with --account")
     return found[0].id
+
+
+def _caller() -> Actor:
+    """Give who runs this command, by the system's account and not the environment, which anybody can set."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # A container's user has a number and no name.
+        name = f"uid {os.getuid()}"
+    return Actor("command", name, address=socket.gethostname())

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
+from gateway.adapters.postgres.connection import reason
+from gateway.adapters.postgres.pool import DatabaseDown
+
 if TYPE_CHECKING:
     from gateway.adapters.postgres.connection import Connection
+    from gateway.adapters.postgres.pool import Database
 
 ANSWER_KEPT: Final = "interval '10 minutes'"
 RECORD_KEPT: Final = "interval '30 days'"
@@ -16,6 +20,17 @@ BATCH: Final = 1000
 
 _WAIT_MS: Final = 500
 """How long a repetition waits for the first request, before it is sent away to come again."""
+
+_EXPIRE_ANSWERS: Final = f"""
+UPDATE idempotency_records SET answer = NULL, answer_key_id = NULL WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM idempotency_records WHERE answer IS NOT NULL AND created_at <= now() - {ANSWER_KEPT}
+    LIMIT {BATCH} FOR UPDATE SKIP LOCKED)) RETURNING 1
+"""  # noqa: S608  # all of it is constant
+_EXPIRE_RECORDS: Final = f"""
+DELETE FROM idempotency_records WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM idempotency_records WHERE created_at <= now() - {RECORD_KEPT}
+    LIMIT {BATCH} FOR UPDATE SKIP LOCKED)) RETURNING 1
+"""  # noqa: S608  # all of it is constant
 
 
 class StillRunning(Exception):
@@ -77,16 +92,15 @@ async def keep(connection: Connection, name: IdempotencyName, record: Idempotenc
     )
 
 
-async def expire(connection: Connection) -> int:
-    """Forget answers and records that are too old, a batch of each, and say how many; others may do so as well."""
-    answers = await connection.fetch(
-        "UPDATE idempotency_records SET answer = NULL, answer_key_id = NULL WHERE ctid = ANY (ARRAY("  # noqa: S608  # constants
-        f" SELECT ctid FROM idempotency_records WHERE answer IS NOT NULL AND created_at <= now() - {ANSWER_KEPT}"
-        f" LIMIT {BATCH} FOR UPDATE SKIP LOCKED)) RETURNING 1"
-    )
-    records = await connection.fetch(
-        "DELETE FROM idempotency_records WHERE ctid = ANY (ARRAY("  # noqa: S608  # constants
-        f" SELECT ctid FROM idempotency_records WHERE created_at <= now() - {RECORD_KEPT}"
-        f" LIMIT {BATCH} FOR UPDATE SKIP LOCKED)) RETURNING 1"
-    )
+async def expire(database: Database) -> int:
+    """Forget answers and records that are too old, a batch of each, and say how many; others may do so as well.
+
+    Raises DatabaseDown, also when Postgres refuses.
+    """
+    try:
+        async with database.connection() as connection:
+            answers = await connection.fetch(_EXPIRE_ANSWERS)
+            records = await connection.fetch(_EXPIRE_RECORDS)
+    except asyncpg.PostgresError as error:
+        raise DatabaseDown(reason(error)) from error
     return max(len(answers), len(records))
