@@ -12,6 +12,7 @@ from gateway.management.login import Login
 from gateway.management.passwords import Passwords
 from gateway.management.refusals import guarded
 from gateway.management.signing_keys import SigningKeys
+from gateway.management.statistics import StatisticsAnswers
 from gateway.management.tokens import SessionTokens
 from gateway.management.webhook_test import WebhookTest
 
@@ -42,6 +43,7 @@ def management_answers(config: Config, database: Database) -> ManagementAnswers:
         SigningKeys(database, encryption), config.auth.issuer, config.auth.audience, config.auth.token_lifetime_s
     )
     keys = KeyAnswers(database, tokens, encryption, allow_private=config.webhooks.allow_private)
+    statistics = StatisticsAnswers(database, tokens)
     functions = {
         "login": Login(database, passwords, tokens).login,
         "keys.create": keys.create,
@@ -51,6 +53,8 @@ def management_answers(config: Config, database: Database) -> ManagementAnswers:
         "keys.delete": keys.delete,
         "keys.rotate": keys.rotate,
         "keys.audit": AuditAnswers(database, tokens).page,
+        "keys.stats": statistics.of_key,
+        "usage": statistics.of_account,
         "webhooks.test": WebhookTest(database).test,
     }
     return ManagementAnswers({name: guarded(function) for name, function in functions.items()}, passwords)

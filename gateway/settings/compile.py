@@ -49,6 +49,8 @@ BUILT_IN_ROUTES: Final = (
     _built_in("keys.delete", "DELETE", "/api-keys/{id}", "keys.delete"),
     _built_in("keys.rotate", "POST", "/api-keys/{id}/rotate", "keys.rotate"),
     _built_in("keys.audit", "GET", "/api-keys/{id}/audit", "keys.audit"),
+    _built_in("keys.stats", "GET", "/api-keys/{id}/stats", "keys.stats"),
+    _built_in("usage", "GET", "/usage", "usage"),
 )
 """Routes that every gateway has, in front of the configured ones; they check who asks themselves."""
 
