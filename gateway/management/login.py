@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.adapters.postgres.pool import Database
     from gateway.core.answers import Answer, Asked
     from gateway.management.passwords import Passwords
+    from gateway.management.throttle import LoginThrottle
     from gateway.management.tokens import SessionTokens
 
 log = structlog.get_logger()
@@ -44,20 +45,21 @@ class LoginBody(Body):
 class Login:
     """Answers POST /auth/login."""
 
-    def __init__(self, database: Database, passwords: Passwords, tokens: SessionTokens) -> None:
+    def __init__(
+        self, database: Database, passwords: Passwords, tokens: SessionTokens, throttle: LoginThrottle
+    ) -> None:
         """Take the collaborators."""
         self._database = database
         self._passwords = passwords
         self._tokens = tokens
+        self._throttle = throttle
 
     async def login(self, asked: Asked) -> Answer:
         """Answer with a token; unknown e-mail, wrong password and disabled user look alike and take the same time."""
         body = read_body(asked, LoginBody)
-        async with self._database.connection() as connection:
-            user = await find_user(connection, body.email)
-        matches = await self._passwords.verify(None if user is None else user.password_hash, body.password)
-        if user is None or not matches or user.disabled:
-            raise wrong_credentials()
+        # Before the password is looked at: guesses that are refused cost neither a query nor a hash.
+        async with self._throttle.attempt(asked, body.email):
+            user = await self._authenticated(body)
         token, expires_in = await self._tokens.issue(Session(user.id, user.account_id, user.role), asked.now)
         await self._renew_hash(user, body.password)
         answer = {
@@ -68,6 +70,15 @@ class Login:
             "user": {"id": user.id, "email": user.email},
         }
         return json_answer(200, answer)
+
+    async def _authenticated(self, body: LoginBody) -> User:
+        """Give the user whose e-mail and password these are; raises Refused, DatabaseDown, PasswordsBusy."""
+        async with self._database.connection() as connection:
+            user = await find_user(connection, body.email)
+        matches = await self._passwords.verify(None if user is None else user.password_hash, body.password)
+        if user is None or not matches or user.disabled:
+            raise wrong_credentials()
+        return user
 
     async def _renew_hash(self, user: User, password: str) -> None:
         """Hash *password* at the cost that is configured now. It can wait for another login, so nothing fails here."""

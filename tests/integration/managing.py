@@ -71,13 +71,14 @@ class Managing:
         headers: Mapping[str, str] | None = None,
         principal: Principal | None = None,
         now: float = NOW,
+        address: str = "203.0.113.9",
     ) -> Answer:
         body = value if isinstance(value, bytes) else b"" if value is None else json.dumps(value).encode()
         sent = {"content-type": "application/json", **(headers or {})}
         if self.token is not None:
             sent.setdefault("authorization", f"Bearer {self.token}")
         segments = ("api-keys", key_id) if key_id else ("api-keys",)
-        asked = asked_with(body, sent, segments=segments, query=query, principal=principal, now=now)
+        asked = asked_with(body, sent, segments=segments, query=query, principal=principal, now=now, address=address)
         return await self.functions[name](asked)
 
     async def told(self, status: int, name: str, value: Any = None, **more: Any) -> Any:
@@ -117,5 +118,7 @@ async def managing(dsn: str, **more: Any) -> AsyncIterator[Managing]:
     """The answers of the control plane on the database at *dsn*; *more* are other parts of the configuration."""
     async with database_at(dsn) as database:
         answers = management_answers(config_for(dsn, **more), database)
-        yield Managing(answers.functions, database)
-        answers.close()
+        try:
+            yield Managing(answers.functions, database)
+        finally:
+            await answers.close()

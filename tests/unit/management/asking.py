@@ -45,6 +45,7 @@ def asked_with(
     query: str = "",
     principal: Principal | None = None,
     now: float = NOW,
+    address: str = "203.0.113.9",
 ) -> Asked:
     """Give a request as the proxy hands it over."""
     return Asked(
@@ -55,7 +56,7 @@ def asked_with(
         query=query,
         headers=CIMultiDict(headers or {}),
         body=body,
-        client_address="203.0.113.9",
+        client_address=address,
         request_id="req_0123456789abcdef",
         principal=principal,
         now=now,
