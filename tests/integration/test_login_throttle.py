@@ -170,7 +170,8 @@ async def test_a_redis_that_does_not_answer_costs_a_login_little_and_lets_no_gue
     postgres_dsn: str, valkey: EmbeddedValkey
 ) -> None:
     async with managing(postgres_dsn, redis={"url": valkey.url, "timeout_ms": 50}) as asking:
-        await statuses(asking, RIGHT, 1)
+        await asking.user(EMAIL)
+        assert await statuses(asking, RIGHT, 1) == [200]
         valkey.child.send(signal.SIGSTOP)
         try:
             begun = perf_counter()
