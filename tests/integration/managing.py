@@ -33,7 +33,7 @@ PAGE_EXAMPLE = {
     "expiresAt": "2034-12-31T23:59:59Z",
     "webhookUrl": "https://myapp.com/webhooks/billoget",
 }
-KEY_CALLS = ("keys.create", "keys.list", "keys.get", "keys.update", "keys.delete", "keys.rotate")
+KEY_CALLS = ("keys.create", "keys.list", "keys.get", "keys.update", "keys.delete", "keys.rotate", "keys.audit")
 SMALL = {"name": "Small", "scopes": ["READ_BUDGETS"]}
 CHEAP = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
 
@@ -78,7 +78,16 @@ class Managing:
         if self.token is not None:
             sent.setdefault("authorization", f"Bearer {self.token}")
         segments = ("api-keys", key_id) if key_id else ("api-keys",)
-        asked = asked_with(body, sent, segments=segments, query=query, principal=principal, now=now, address=address)
+        asked = asked_with(
+            body,
+            sent,
+            segments=segments,
+            query=query,
+            principal=principal,
+            now=now,
+            address=address,
+            answer=name,
+        )
         return await self.functions[name](asked)
 
     async def told(self, status: int, name: str, value: Any = None, **more: Any) -> Any:
@@ -97,6 +106,10 @@ class Managing:
     async def logged_in(self, email: str, role: str = "member") -> Managing:
         """Make a user and give what it is to ask as that user."""
         await self.user(email, role)
+        return await self.as_user(email)
+
+    async def as_user(self, email: str) -> Managing:
+        """Give what it is to ask as the user with this address."""
         told = await self.told(200, "login", {"email": email, "password": PASSWORD})
         return replace(self, token=told["token"])
 
