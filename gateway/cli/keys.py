@@ -11,6 +11,7 @@ from gateway.adapters.postgres.accounts import NoSuchAccount
 from gateway.adapters.postgres.keys import IllegalStatus, delete_key, get_key, list_keys, rotate_key
 from gateway.adapters.secrets.encryption import encryption_of
 from gateway.cli.database import checked_connection, only_account
+from gateway.cli.key_audit import audit_command
 from gateway.cli.key_import import import_command
 from gateway.cli.key_options import (
     account_option,
@@ -202,6 +203,7 @@ def rotate(key_id: str, grace: int, prefix: str | None, config_file: Path, *, as
     print_new(rotated, None, as_json=as_json)
 
 
+keys.add_command(audit_command)
 keys.add_command(import_command)
 
 

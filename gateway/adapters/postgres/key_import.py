@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from gateway.adapters.postgres.accounts import NoSuchAccount
+from gateway.adapters.postgres.audit import audit_as_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -49,6 +50,7 @@ _KEYS: Final = f"INSERT INTO api_keys ({_KEY_COLUMNS}) SELECT {_KEY_COLUMNS} FRO
 _SECRETS: Final = """
 INSERT INTO key_secrets (digest, key_id, prefix) SELECT digest, id, secret_prefix FROM staged_keys
 """
+_ACCOUNTS: Final = "SELECT account_id, count(*) AS number FROM staged_keys GROUP BY account_id"
 # Announced and audited once for all of them (migrations 2 and 3).
 _AS_ONE: Final = "SELECT set_config('gateway.announce', 'as one', true), pg_notify('gateway_keys', 'secrets:many')"
 
@@ -153,6 +155,9 @@ async def _import(connection: Connection, keys: Iterable[ImportedKey], problems:
         return 0
     steps.storing(count)
     await connection.execute(_AS_ONE)
+    for account in await connection.fetch(_ACCOUNTS, timeout=IMPORT_TIMEOUT_S):
+        owner = account["account_id"]
+        await audit_as_one(connection, "keys.imported", account["number"], subject_id=owner, account_id=owner)
     await connection.execute(_KEYS, timeout=IMPORT_TIMEOUT_S)
     await connection.execute(_SECRETS, timeout=IMPORT_TIMEOUT_S)
     return count
