@@ -38,8 +38,10 @@ def short_enough(password: str) -> str:
 class LoginBody(Body):
     """What POST /auth/login takes."""
 
-    email: Annotated[str, Field(min_length=1, max_length=EMAIL_MAX_CHARACTERS)]
-    password: Annotated[str, Field(min_length=1, repr=False), AfterValidator(short_enough)]
+    email: Annotated[str, Field(min_length=1, max_length=EMAIL_MAX_CHARACTERS, description="The user's e-mail.")]
+    password: Annotated[
+        str, Field(min_length=1, repr=False, description="The user's password."), AfterValidator(short_enough)
+    ]
 
 
 class Login:
