@@ -140,7 +140,7 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
     for upstream in upstreams.values():
         stack.callback(upstream.close)
     answers = management_answers(config, database)
-    stack.callback(answers.close)
+    stack.push_async_callback(answers.close)
     gateway = Gateway(live, access, upstreams, answers.functions, journal, telemetry, moments)
     server = PublicServer(gateway, live, journal, telemetry, moments, fast=config.listen.fast_path)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.core.attempts import Attempt, Ending, Exceeded
     from gateway.core.bucket import Charges, Taken
     from gateway.core.keys import KeyRecord
 
@@ -48,6 +49,18 @@ class Limiter(Protocol):
 
     async def take(self, charges: Charges) -> Taken:
         """Take all of *charges* or none; raises LimiterDown."""
+        ...
+
+
+class LoginAttempts(Protocol):
+    """Counts the login attempts that failed, or may yet."""
+
+    async def begin(self, attempt: Attempt) -> Exceeded | None:
+        """Let *attempt* begin and hold a place, unless a limit is used up; raises LimiterDown."""
+        ...
+
+    async def end(self, attempt: Attempt, ending: Ending) -> None:
+        """Note how *attempt* ended, whether or not it began here; raises LimiterDown."""
         ...
 
 

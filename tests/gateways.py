@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ import requests
 import yaml
 
 from gateway.adapters.postgres.accounts import create_account
-from gateway.adapters.postgres.keys import NewKey, create_key
+from gateway.adapters.postgres.keys import CreatedKey, NewKey, create_key
 from gateway.embedded.listening import free_port
 from tests.backends import Backend
 from tests.demos import wait_until
@@ -80,10 +81,20 @@ def settings(backend_url: str) -> dict[str, Any]:
 class Gateway:
     """`gateway run` as a process, with its state in *directory*; *url* and *admin_url* are where it serves."""
 
-    def __init__(self, directory: Path, dsn: str, redis_url: str, backend: Backend, document: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        dsn: str,
+        redis_url: str,
+        backend: Backend,
+        document: dict[str, Any],
+        address: str = "127.0.0.1",
+    ) -> None:
         self.backend = backend
         self.dsn = dsn
+        self.address = address
         self.port, self.admin_port = free_port(), free_port()
+        self.url = f"http://{f'[{address}]' if ':' in address else address}:{self.port}"
         self.admin_url = f"http://127.0.0.1:{self.admin_port}"
         self.state = directory / "state"
         self._output = directory / "output"
@@ -93,13 +104,13 @@ class Gateway:
             "DATABASE_URL": dsn,
             "REDIS_URL": redis_url,
             "GATEWAY_STATE": str(self.state),
-            "GATEWAY_ADDRESS": "127.0.0.1",
+            "GATEWAY_ADDRESS": address,
             "GATEWAY_PORT": str(self.port),
             "GATEWAY_ADMIN_PORT": str(self.admin_port),
             "GATEWAY_SECRET_KEY": base64.b64encode(b"k" * 32).decode(),
         }
         self._process: subprocess.Popen[bytes] | None = None
-        self._keys: list[str] = []
+        self._secrets: list[str] = []
         self._known: dict[tuple[str, ...], str] = {}
 
     @property
@@ -132,14 +143,15 @@ class Gateway:
     @property
     def everything(self) -> str:
         """A key with every scope and more requests than any test makes."""
-        return self._known_key(EVERY_SCOPE)
+        return self.key_for(*EVERY_SCOPE)
 
     @property
     def readonly(self) -> str:
         """A key that may only read budgets."""
-        return self._known_key(("READ_BUDGETS",))
+        return self.key_for("READ_BUDGETS")
 
-    def _known_key(self, scopes: tuple[str, ...]) -> str:
+    def key_for(self, *scopes: str) -> str:
+        """A key with *scopes* and more requests than any test makes, the same one for all tests that ask."""
         if scopes not in self._known:
             self._known[scopes] = self.make_key(*scopes, rate_limit_per_hour=1_000_000)
         return self._known[scopes]
@@ -165,7 +177,8 @@ class Gateway:
 
     def connect(self, source: str | None = None, timeout_s: float = 8.0) -> Wire:
         """Open a connection as a client, from an address that nobody has used before unless *source* is given."""
-        return Wire(self.port, source or fresh_address(), timeout_s)
+        source = source or (fresh_address() if self.address == "127.0.0.1" else self.address)
+        return Wire(self.port, source, timeout_s, self.address)
 
     def ask(
         self,
@@ -182,19 +195,29 @@ class Gateway:
 
     def make_key(self, *scopes: str, **options: Any) -> str:
         """Make an API key with *scopes*, by default every one; *options* are those of `NewKey`."""
+        (made,) = self.make_keys([{"scopes": scopes or EVERY_SCOPE, **options}])
+        return made.key
 
-        async def make() -> str:
+    def make_keys(self, wanted: Sequence[dict[str, Any]]) -> list[CreatedKey]:
+        """Make an API key, by default with every scope, for each of *wanted*, the options of a `NewKey`."""
+
+        async def make() -> list[CreatedKey]:
             connection = await asyncpg.connect(self.dsn, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S)
             try:
-                account = await create_account(connection, "Tests")
-                new = NewKey(account_id=account, name="A test's", scopes=scopes or EVERY_SCOPE, **options)
-                return (await create_key(connection, new)).key
+                usual = {"account_id": await create_account(connection, "Tests"), "name": "A test's"}
+                usual["scopes"] = EVERY_SCOPE
+                return [await create_key(connection, NewKey(**usual | options)) for options in wanted]
             finally:
                 await connection.close(timeout=_TIMEOUT_S)
 
-        key = run(make())
-        self._keys.append(key)
-        return key
+        made = run(make())
+        for created in made:
+            self.never_log(created.key)
+        return made
+
+    def never_log(self, secret: str) -> None:
+        """Have `check_log` look for *secret* too."""
+        self._secrets.append(secret)
 
     def execute(self, statement: str) -> None:
         """Run one *statement* in its database."""
@@ -219,7 +242,7 @@ class Gateway:
     def check_log(self, since: int = 0) -> None:
         """Fail when what was logged after the first *since* characters has a key in it, or tells of a bug."""
         logged = self.output[since:]
-        assert not [key for key in self._keys if key in logged]
+        assert not [secret[:12] for secret in self._secrets if secret in logged]
         assert not any(word in logged for word in _FORBIDDEN_IN_LOGS), logged[-4000:]
 
     def kill(self) -> None:
@@ -234,22 +257,30 @@ class Gateway:
             assert wait_until(lambda: all(gone(pid) for pid in pids), 10)
 
 
+@contextlib.contextmanager
+def serving(directory: Path, dsn: str, redis_url: str, address: str = "127.0.0.1", **more: Any) -> Iterator[Gateway]:
+    """Run a gateway with *more* settings while the block runs, and expect it to end in order."""
+    backend = Backend()
+    gateway = Gateway(directory, dsn, redis_url, backend, settings(backend.url) | more, address)
+    try:
+        gateway.start()
+        yield gateway
+        assert gateway.end() == 0
+        gateway.check_log()
+    finally:
+        gateway.kill()
+        backend.close()
+
+
 @pytest.fixture(scope="session")
 def gateway_server(
     tmp_path_factory: pytest.TempPathFactory, postgres_server: EmbeddedPostgres, valkey_server: EmbeddedValkey
 ) -> Iterator[Gateway]:
     """The gateway of this pytest process; a test wants `gateway` instead."""
     run(execute(postgres_server.dsn, "CREATE DATABASE of_the_gateway TEMPLATE migrated"))
-    backend = Backend()
     dsn = postgres_server.dsn_of("of_the_gateway")
-    gateway = Gateway(tmp_path_factory.mktemp("gateway"), dsn, valkey_server.url, backend, settings(backend.url))
-    try:
-        gateway.start()
+    with serving(tmp_path_factory.mktemp("gateway"), dsn, valkey_server.url) as gateway:
         yield gateway
-        assert gateway.end() == 0
-    finally:
-        gateway.kill()
-        backend.close()
 
 
 @pytest.fixture

@@ -65,9 +65,11 @@ class Answer:
 class Wire:
     """One connection to a server on this machine, from an address of its own choice."""
 
-    def __init__(self, port: int, source: str | None = None, timeout_s: float = _TIMEOUT_S) -> None:
+    def __init__(
+        self, port: int, source: str | None = None, timeout_s: float = _TIMEOUT_S, address: str = "127.0.0.1"
+    ) -> None:
         self._socket = socket.create_connection(
-            ("127.0.0.1", port), timeout_s, source_address=(source, 0) if source else None
+            (address, port), timeout_s, source_address=(source, 0) if source else None
         )
         self._buffer = b""
 

@@ -25,13 +25,15 @@ COMMAND_TIMEOUT_S: Final = 30.0
 
 
 @asynccontextmanager
-async def checked_connection(config: Config) -> AsyncIterator[Connection]:
+async def checked_connection(config: Config, *, timeout_s: float = COMMAND_TIMEOUT_S) -> AsyncIterator[Connection]:
     """Lend a connection to a database whose schema fits; what is changed on it is written down as the caller's.
 
-    Raises ClickException when there is none, or it is lost.
+    It waits *timeout_s* for each answer. Raises ClickException when there is none, or it is lost.
     """
     try:
-        connection = await connect(config.postgres.dsn.get_secret_value(), config.postgres.connect_timeout_s)
+        connection = await connect(
+            config.postgres.dsn.get_secret_value(), config.postgres.connect_timeout_s, command_timeout_s=timeout_s
+        )
     except CONNECT_ERRORS as error:
         raise click.ClickException(f"cannot connect to Postgres: {reason(error)}; see postgres.dsn") from None
     try:

@@ -1,25 +1,32 @@
-"""`gateway keys`: makes, lists, shows, revokes and imports API keys, past the API and without a login."""
+"""`gateway keys`: what the API does with keys, past the API and without a login."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import time
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
-from pydantic import ValidationError
 
 from gateway.adapters.postgres.accounts import NoSuchAccount
-from gateway.adapters.postgres.key_import import LineProblem, import_keys
-from gateway.adapters.postgres.keys import NewKey, create_key, get_key, list_keys, set_status
+from gateway.adapters.postgres.keys import IllegalStatus, delete_key, get_key, list_keys, rotate_key
+from gateway.adapters.secrets.encryption import encryption_of
 from gateway.cli.database import checked_connection, only_account
-from gateway.cli.key_lines import csv_lines, imported_keys, json_lines, told
+from gateway.cli.key_audit import audit_command
+from gateway.cli.key_import import import_command
+from gateway.cli.key_options import (
+    account_option,
+    check,
+    checked_body,
+    clear_option,
+    description_options,
+    json_option,
+    status_option,
+)
+from gateway.cli.key_output import print_json, print_key, print_new, print_page
 from gateway.cli.run import config_option, load_or_exit
 from gateway.core.keys import KeyStatus
-from gateway.core.snapshot import KeyFormat
-from gateway.management.key_bodies import CreateBody, Rules
-from gateway.management.key_views import shown, shown_once
+from gateway.management.key_bodies import CreateBody, PageQuery, RotateBody, UpdateBody
+from gateway.management.key_changes import change_key, make_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,196 +34,200 @@ if TYPE_CHECKING:
     from gateway.adapters.postgres.keys import CreatedKey, KeyPage, StoredKey
     from gateway.settings.schema import Config
 
-PROBLEMS_SHOWN: Final = 20
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-account_option = click.option("--account", "account_id", help="The account's id; not needed while there is only one.")
+prefix_option = click.option("--prefix", help="What the key begins with, one of keys.prefixes.  [default: the first]")
+id_argument = click.argument("key_id", metavar="ID")
 
 
 @click.group()
 def keys() -> None:
-    """Manage API keys."""
+    """Manage API keys.
+
+    The commands need Postgres alone, and work while the gateway runs: every change is in force on all instances at
+    once.
+    """
 
 
 @keys.command("create")
-@click.option("--name", required=True, help="What people call the key, 1 to 100 characters.")
-@click.option("--scope", "scopes", multiple=True, required=True, help="What it may do; can be given several times.")
-@click.option("--description", help="What the key is for.")
-@click.option("--rate-limit", type=int, help="Requests per hour.  [default: 1000]")
-@click.option("--allowed-ip", "allowed_ips", multiple=True, help="An address or CIDR that may use it; several times.")
-@click.option("--expires", help="When it ends, e.g. 2030-12-31T23:59:59Z.")
-@click.option("--prefix", help="What the key begins with, one of keys.prefixes.  [default: the first]")
+@description_options(needed=True)
+@prefix_option
 @account_option
 @config_option
 @json_option
-def create(config_file: Path, account_id: str | None, prefix: str | None, *, as_json: bool, **fields: Any) -> None:
+def create(config_file: Path, account_id: str | None, prefix: str | None, *, as_json: bool, **options: Any) -> None:
     """Make a key and print it. It is shown this once and can never be shown again."""
     config = load_or_exit(config_file)
-    prefix = prefix or config.keys.prefixes[0]
-    if prefix not in config.keys.prefixes:
-        raise click.ClickException(f'"{prefix}" is not one of keys.prefixes: {", ".join(config.keys.prefixes)}')
-    body = _checked(config, fields)
+    first = _prefix(config, prefix)
+    body = checked_body(CreateBody, config, options)
 
-    async def work() -> CreatedKey:
+    async def work() -> tuple[CreatedKey, bytes | None]:
         async with checked_connection(config) as connection:
             owner = account_id or await only_account(connection)
             try:
-                return await create_key(connection, NewKey(account_id=owner, prefix=prefix, **body.columns()))
+                return await make_key(connection, encryption_of(config.secrets), body, account_id=owner, prefix=first)
             except NoSuchAccount:
-                raise _no_account(owner) from None
+                raise click.ClickException(f"there is no account {owner}; see `gateway accounts list`") from None
 
-    created = asyncio.run(work())
-    if as_json:
-        click.echo(_json(shown_once(created, None)))
-        return
-    click.echo(created.key)
-    click.echo(f"{created.stored.id}; the key is not kept and cannot be shown again", err=True)
+    created, webhook_secret = asyncio.run(work())
+    print_new(created, webhook_secret, as_json=as_json)
 
 
 @keys.command("list")
-@click.option("--status", type=click.Choice([status.value for status in KeyStatus]), help="Only these.")
+@click.option("--status", type=click.Choice(list(KeyStatus), case_sensitive=False), help="Only these.")
 @click.option("--search", help="Only those with this in their name or prefix.")
-@click.option("--page", type=click.IntRange(min=1), default=1, show_default=True, help="Which page, newest first.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many on a page.")
+@click.option("--page", type=int, default=1, show_default=True, help="Which page, newest first.")
+@click.option("--limit", type=int, default=20, show_default=True, help="How many on a page, 100 at most.")
 @click.option("--account", "account_id", help="Only those of the account with this id.")
 @config_option
 @json_option
-def list_command(
-    config_file: Path,
-    account_id: str | None,
-    status: str | None,
-    search: str | None,
-    page: int,
-    limit: int,
-    *,
-    as_json: bool,
-) -> None:
+def list_command(config_file: Path, account_id: str | None, *, as_json: bool, **options: Any) -> None:
     """List keys, newest first."""
+    given = {name: str(value) for name, value in options.items() if value is not None}
+    query = check(PageQuery, given)
+    config = load_or_exit(config_file)
 
     async def work() -> KeyPage:
-        async with checked_connection(load_or_exit(config_file)) as connection:
-            wanted = None if status is None else KeyStatus(status)
-            return await list_keys(connection, account_id, page=page, limit=limit, status=wanted, search=search)
+        async with checked_connection(config) as connection:
+            return await list_keys(
+                connection,
+                account_id,
+                page=query.page,
+                limit=query.limit,
+                status=query.status,
+                search=query.search,
+            )
 
-    found = asyncio.run(work())
-    if as_json:
-        click.echo(_json({"data": [_shown(key) for key in found.keys], "total": found.total}))
-        return
-    for key in found.keys:
-        click.echo(f"{key.id}  {key.prefix}  {key.status:9}  {key.name}  [{' '.join(key.scopes)}]")
-    click.echo(f"{len(found.keys)} of {found.total}", err=True)
+    print_page(asyncio.run(work()), query.page, query.limit, as_json=as_json)
 
 
 @keys.command("show")
-@click.argument("key_id", metavar="ID")
+@id_argument
 @config_option
 @json_option
 def show(key_id: str, config_file: Path, *, as_json: bool) -> None:
     """Show the key with this ID."""
+    config = load_or_exit(config_file)
 
     async def work() -> StoredKey | None:
-        async with checked_connection(load_or_exit(config_file)) as connection:
+        async with checked_connection(config) as connection:
             return await get_key(connection, key_id)
 
-    _print(key_id, asyncio.run(work()), as_json=as_json)
+    key = asyncio.run(work())
+    if key is None:
+        raise _no_such_key(key_id)
+    print_key(key, as_json=as_json)
+
+
+@keys.command("update")
+@id_argument
+@description_options(needed=False)
+@status_option
+@clear_option
+@config_option
+@json_option
+def update(key_id: str, config_file: Path, clear: tuple[str, ...], *, as_json: bool, **options: Any) -> None:
+    """Change the key with this ID: what is given is changed, and nothing else."""
+    config = load_or_exit(config_file)
+    _change(config, key_id, checked_body(UpdateBody, config, options, clear), as_json=as_json)
+
+
+@keys.command("suspend")
+@id_argument
+@config_option
+@json_option
+def suspend(key_id: str, config_file: Path, *, as_json: bool) -> None:
+    """Refuse the key with this ID until it is activated again."""
+    _change(load_or_exit(config_file), key_id, UpdateBody(status=KeyStatus.SUSPENDED), as_json=as_json)
+
+
+@keys.command("activate")
+@id_argument
+@config_option
+@json_option
+def activate(key_id: str, config_file: Path, *, as_json: bool) -> None:
+    """Accept the suspended key with this ID again."""
+    _change(load_or_exit(config_file), key_id, UpdateBody(status=KeyStatus.ACTIVE), as_json=as_json)
 
 
 @keys.command("revoke")
-@click.argument("key_id", metavar="ID")
+@id_argument
 @config_option
 @json_option
 def revoke(key_id: str, config_file: Path, *, as_json: bool) -> None:
-    """Revoke the key with this ID, for ever. All instances refuse it at once."""
-
-    async def work() -> StoredKey | None:
-        async with checked_connection(load_or_exit(config_file)) as connection:
-            return await set_status(connection, key_id, KeyStatus.REVOKED)
-
-    _print(key_id, asyncio.run(work()), as_json=as_json)
+    """Revoke the key with this ID, for ever. It stays in the list."""
+    _change(load_or_exit(config_file), key_id, UpdateBody(status=KeyStatus.REVOKED), as_json=as_json)
 
 
-@keys.command("import")
-@click.argument("file", type=click.File(encoding="utf-8-sig"))
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), help="[default: by the name's ending]")
-@account_option
+@keys.command("delete")
+@id_argument
 @config_option
 @json_option
-def import_command(file: TextIO, form: str | None, account_id: str | None, config_file: Path, *, as_json: bool) -> None:
-    """Import the keys in FILE, all of them or none.
-
-    FILE is CSV with a header, or a JSON object a line. Members: name, scopes, and key or sha256 (hex); also id,
-    description, rateLimitPerHour, status, allowedIps, expiresAt, and keyPrefix beside sha256. In CSV, lists are
-    separated by blanks. Keys that were not issued by a gateway, and digests, need keys.legacy: true in the settings.
-    """
+def delete(key_id: str, config_file: Path, *, as_json: bool) -> None:
+    """Revoke the key with this ID and take it from the list, for ever. Its usage is kept."""
     config = load_or_exit(config_file)
-    read = csv_lines if (form or ("csv" if file.name.lower().endswith(".csv") else "jsonl")) == "csv" else json_lines
-    problems: list[LineProblem] = []
 
-    async def work() -> int:
+    async def work() -> bool:
         async with checked_connection(config) as connection:
-            owner = account_id or await only_account(connection)
-            key_format = KeyFormat(config.keys.prefixes, config.keys.legacy)
-            try:
-                found = imported_keys(read(file), owner, key_format, _rules(config), problems)
-                return await import_keys(connection, found, problems)
-            except NoSuchAccount:
-                raise _no_account(owner) from None
-            except UnicodeDecodeError:
-                raise click.ClickException(f"{file.name} is not UTF-8; nothing was imported") from None
+            return await delete_key(connection, key_id)
 
-    count = asyncio.run(work())
-    if problems:
-        raise click.ClickException(_refused(problems))
-    click.echo(_json({"imported": count}) if as_json else f"imported {count}")
-
-
-def _checked(config: Config, fields: dict[str, Any]) -> CreateBody:
-    """Check the options by the rules of the API; those that were not given keep its defaults."""
-    body = {
-        "name": fields["name"],
-        "scopes": list(fields["scopes"]),
-        "description": fields["description"],
-        "rateLimitPerHour": fields["rate_limit"],
-        "allowedIps": list(fields["allowed_ips"]),
-        "expiresAt": fields["expires"],
-    }
-    try:
-        given = {name: value for name, value in body.items() if value not in (None, [])}
-        return CreateBody.model_validate(given, context=_rules(config))
-    except ValidationError as error:
-        raise click.ClickException("; ".join(told(error))) from None
-
-
-def _rules(config: Config) -> Rules:
-    return Rules(config.scopes, time.time(), config.webhooks.allow_private)
-
-
-def _refused(problems: list[LineProblem]) -> str:
-    told_lines = [str(problem) for problem in sorted(problems)[:PROBLEMS_SHOWN]]
-    more = len(problems) - len(told_lines)
-    rest = [f"and {more} more"] if more else []
-    return "\n".join(["nothing was imported:", *told_lines, *rest])
-
-
-def _print(key_id: str, key: StoredKey | None, *, as_json: bool) -> None:
-    if key is None:
-        raise click.ClickException(f"there is no key {key_id}; see `gateway keys list`")
-    view = _shown(key)
+    if not asyncio.run(work()):
+        raise _no_such_key(key_id)
     if as_json:
-        click.echo(_json(view))
-        return
-    for name, value in view.items():
-        text = " ".join(value) if isinstance(value, list) else value
-        click.echo(f"{name:16}  {'-' if text is None else text}")
+        print_json({"id": key_id, "deleted": True})
+    else:
+        click.echo(f"deleted {key_id}")
 
 
-def _shown(key: StoredKey) -> dict[str, Any]:
-    return {**shown(key), "accountId": key.account_id}
+@keys.command("rotate")
+@id_argument
+@click.option("--grace", type=int, default=0, show_default=True, help="Seconds that the old secret goes on working.")
+@prefix_option
+@config_option
+@json_option
+def rotate(key_id: str, grace: int, prefix: str | None, config_file: Path, *, as_json: bool) -> None:
+    """Give the key with this ID a new secret and print it, this once."""
+    body = check(RotateBody, {"graceSeconds": grace})
+    config = load_or_exit(config_file)
+    first = _prefix(config, prefix)
+
+    async def work() -> CreatedKey | None:
+        async with checked_connection(config) as connection:
+            try:
+                return await rotate_key(connection, key_id, prefix=first, grace_s=body.grace_seconds)
+            except IllegalStatus as illegal:
+                message = f"the key is {illegal.current}, so it gets no new secret; make a new key"
+                raise click.ClickException(message) from None
+
+    rotated = asyncio.run(work())
+    if rotated is None:
+        raise _no_such_key(key_id)
+    print_new(rotated, None, as_json=as_json)
 
 
-def _no_account(account_id: str) -> click.ClickException:
-    return click.ClickException(f"there is no account {account_id}; see `gateway accounts list`")
+keys.add_command(audit_command)
+keys.add_command(import_command)
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+def _change(config: Config, key_id: str, body: UpdateBody, *, as_json: bool) -> None:
+    async def work() -> tuple[StoredKey, bytes | None] | None:
+        async with checked_connection(config) as connection:
+            try:
+                return await change_key(connection, encryption_of(config.secrets), key_id, body)
+            except IllegalStatus as illegal:
+                message = f"the key is {illegal.current}, which is final; make a new key"
+                raise click.ClickException(message) from None
+
+    changed = asyncio.run(work())
+    if changed is None:
+        raise _no_such_key(key_id)
+    key, webhook_secret = changed
+    print_key(key, webhook_secret, as_json=as_json)
+
+
+def _prefix(config: Config, wanted: str | None) -> str:
+    if wanted is not None and wanted not in config.keys.prefixes:
+        raise click.ClickException(f'"{wanted}" is not one of keys.prefixes: {", ".join(config.keys.prefixes)}')
+    return wanted or config.keys.prefixes[0]
+
+
+def _no_such_key(key_id: str) -> click.ClickException:
+    return click.ClickException(f"there is no key {key_id}; see `gateway keys list`")

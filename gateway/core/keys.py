@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class KeyStatus(enum.StrEnum):
-    """The three statuses of the API Keys page; expiry is a time, not a status (contract section 3)."""
+    """Whether a key works: not while it is SUSPENDED, and never again once REVOKED. Expiry is a time, not a status."""
 
     ACTIVE = "ACTIVE"
     SUSPENDED = "SUSPENDED"

@@ -48,6 +48,12 @@ class Body(BaseModel):
     )
 
 
+def without_defaults(schema: dict[str, Any]) -> None:
+    """Take the defaults out of the JSON *schema* of a model in which they only stand for what is not there."""
+    for member in schema.get("properties", {}).values():
+        member.pop("default", None)
+
+
 Model = TypeVar("Model", bound=Body)
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
 
 from gateway.adapters.postgres.keys import RATE_LIMIT_PER_HOUR
 from gateway.core.keys import KeyStatus
 from gateway.core.network import NetworkSyntaxError, parse_network
-from gateway.management.bodies import Body
+from gateway.management.bodies import Body, without_defaults
 from gateway.management.webhook_secrets import read_secret
 from gateway.management.webhook_urls import check_webhook_url
 
@@ -26,6 +26,8 @@ GRACE_MAX_S: Final = 30 * 86_400
 LIMIT_DEFAULT: Final = 20
 LIMIT_MAX: Final = 100
 PAGE_MAX: Final = 1_000_000_000
+SCOPE_SCHEMA: Final = "Scope"
+"""The schema of a scope's name in the API's document, which is made of the configuration."""
 
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 _TIME_MAX_CHARACTERS: Final = 40
@@ -128,19 +130,49 @@ def _at_most(limit: int) -> int:
     return min(limit, LIMIT_MAX)
 
 
-Name = Annotated[str, Field(min_length=1, max_length=NAME_MAX_CHARACTERS)]
-Scopes = Annotated[
-    list[Annotated[str, AfterValidator(_scope)]], Field(min_length=1, max_length=100), AfterValidator(_distinct)
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=NAME_MAX_CHARACTERS, description="What people call the key; need not be unique."),
 ]
-RateLimit = Annotated[int, Field(ge=1, le=RATE_LIMIT_MAX)]
-Networks = list[Annotated[str, AfterValidator(_network)]] | None
-Expiry = Annotated[datetime | None, BeforeValidator(_moment)]
-WebhookUrl = Annotated[str, AfterValidator(_url)] | None
-WebhookSecret = Annotated[bytes | None, BeforeValidator(_secret), Field(repr=False)]
+Scope = Annotated[str, AfterValidator(_scope), WithJsonSchema({"$ref": f"#/components/schemas/{SCOPE_SCHEMA}"})]
+Scopes = Annotated[
+    list[Scope],
+    Field(min_length=1, max_length=100, description="What the key may do. Writing does not imply reading."),
+    AfterValidator(_distinct),
+]
+Description = Annotated[str | None, Field(description="What the key is for.")]
+RateLimit = Annotated[int, Field(ge=1, le=RATE_LIMIT_MAX, description="Requests that the key may make in an hour.")]
+Networks = Annotated[
+    list[Annotated[str, AfterValidator(_network)]] | None,
+    Field(description="Addresses and CIDR networks, IPv4 or IPv6, that may use the key; null or empty is any."),
+]
+Expiry = Annotated[
+    datetime | None,
+    BeforeValidator(_moment),
+    Field(description="When the key ends: ISO 8601 with an offset, in the future; null is never."),
+]
+WebhookUrl = Annotated[
+    Annotated[str, AfterValidator(_url)] | None,
+    Field(description="The https URL that events are sent to; it must not lead to a private address."),
+]
+WebhookSecret = Annotated[
+    bytes | None,
+    BeforeValidator(_secret, json_schema_input_type=str | None),
+    Field(
+        repr=False,
+        description="What webhooks are signed with: `whsec_` and base64, or 16 to 128 characters. Generated, and shown "
+        "once, when there is a webhookUrl and this is not given.",
+    ),
+]
 Status = Annotated[KeyStatus, BeforeValidator(_status)]
 AccountId = Annotated[str, Field(min_length=1, max_length=ACCOUNT_ID_MAX_CHARACTERS)]
-Page = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=PAGE_MAX)]
-PageLimit = Annotated[int, BeforeValidator(_whole), Field(ge=1), AfterValidator(_at_most)]
+Page = Annotated[int, Field(ge=1, le=PAGE_MAX, description="The number of the page, from 1."), BeforeValidator(_whole)]
+PageLimit = Annotated[
+    int,
+    Field(ge=1, description=f"Items on a page; above {LIMIT_MAX} is as {LIMIT_MAX}."),
+    BeforeValidator(_whole),
+    AfterValidator(_at_most),
+]
 
 
 class _Described(Body):
@@ -156,21 +188,27 @@ class CreateBody(_Described):
 
     name: Name
     scopes: Scopes
-    description: str | None = None
+    description: Description = None
     rate_limit_per_hour: RateLimit = RATE_LIMIT_PER_HOUR
     allowed_ips: Networks = None
     expires_at: Expiry = None
     webhook_url: WebhookUrl = None
     webhook_secret: WebhookSecret = None
-    account_id: Annotated[AccountId, AfterValidator(_account)] | None = None
+    account_id: Annotated[
+        Annotated[AccountId, AfterValidator(_account)] | None,
+        Field(description="The account whose key it becomes; for admins only."),
+    ] = None
 
 
 class UpdateBody(_Described):
-    """What PUT /api-keys/{id} takes; the defaults are never used, for only what is named is changed."""
+    """What PUT /api-keys/{id} takes: only what is named is changed."""
+
+    # The defaults are never used, so nobody is told of them.
+    model_config = ConfigDict(json_schema_extra=without_defaults)
 
     name: Name = ""
     scopes: Scopes = Field(default_factory=list)
-    description: str | None = None
+    description: Description = None
     rate_limit_per_hour: RateLimit = RATE_LIMIT_PER_HOUR
     status: Status = KeyStatus.ACTIVE
     allowed_ips: Networks = None
@@ -191,12 +229,17 @@ class AuditQuery(Body):
 class PageQuery(AuditQuery):
     """What GET /api-keys takes in its query; only for an admin is there more than one account."""
 
-    status: Status | None = None
-    search: Annotated[str, Field(max_length=NAME_MAX_CHARACTERS)] | None = None
-    account_id: AccountId | None = None
+    status: Annotated[Status | None, Field(description="Only keys with this status.")] = None
+    search: Annotated[
+        Annotated[str, Field(max_length=NAME_MAX_CHARACTERS)] | None,
+        Field(description="Only keys whose name or keyPrefix contains this."),
+    ] = None
+    account_id: Annotated[AccountId | None, Field(description="Only keys of this account; for admins.")] = None
 
 
 class RotateBody(Body):
-    """What POST /api-keys/{id}/rotate takes: how long the old secret goes on working, in seconds."""
+    """What POST /api-keys/{id}/rotate takes."""
 
-    grace_seconds: Annotated[int, Field(ge=0, le=GRACE_MAX_S)] = 0
+    grace_seconds: Annotated[
+        int, Field(ge=0, le=GRACE_MAX_S, description="Seconds that the old secret goes on working.")
+    ] = 0

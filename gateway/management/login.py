@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.adapters.postgres.pool import Database
     from gateway.core.answers import Answer, Asked
     from gateway.management.passwords import Passwords
+    from gateway.management.throttle import LoginThrottle
     from gateway.management.tokens import SessionTokens
 
 log = structlog.get_logger()
@@ -37,27 +38,30 @@ def short_enough(password: str) -> str:
 class LoginBody(Body):
     """What POST /auth/login takes."""
 
-    email: Annotated[str, Field(min_length=1, max_length=EMAIL_MAX_CHARACTERS)]
-    password: Annotated[str, Field(min_length=1, repr=False), AfterValidator(short_enough)]
+    email: Annotated[str, Field(min_length=1, max_length=EMAIL_MAX_CHARACTERS, description="The user's e-mail.")]
+    password: Annotated[
+        str, Field(min_length=1, repr=False, description="The user's password."), AfterValidator(short_enough)
+    ]
 
 
 class Login:
     """Answers POST /auth/login."""
 
-    def __init__(self, database: Database, passwords: Passwords, tokens: SessionTokens) -> None:
+    def __init__(
+        self, database: Database, passwords: Passwords, tokens: SessionTokens, throttle: LoginThrottle
+    ) -> None:
         """Take the collaborators."""
         self._database = database
         self._passwords = passwords
         self._tokens = tokens
+        self._throttle = throttle
 
     async def login(self, asked: Asked) -> Answer:
         """Answer with a token; unknown e-mail, wrong password and disabled user look alike and take the same time."""
         body = read_body(asked, LoginBody)
-        async with self._database.connection() as connection:
-            user = await find_user(connection, body.email)
-        matches = await self._passwords.verify(None if user is None else user.password_hash, body.password)
-        if user is None or not matches or user.disabled:
-            raise wrong_credentials()
+        # Before the password is looked at: guesses that are refused cost neither a query nor a hash.
+        async with self._throttle.attempt(asked, body.email):
+            user = await self._authenticated(body)
         token, expires_in = await self._tokens.issue(Session(user.id, user.account_id, user.role), asked.now)
         await self._renew_hash(user, body.password)
         answer = {
@@ -68,6 +72,15 @@ class Login:
             "user": {"id": user.id, "email": user.email},
         }
         return json_answer(200, answer)
+
+    async def _authenticated(self, body: LoginBody) -> User:
+        """Give the user whose e-mail and password these are; raises Refused, DatabaseDown, PasswordsBusy."""
+        async with self._database.connection() as connection:
+            user = await find_user(connection, body.email)
+        matches = await self._passwords.verify(None if user is None else user.password_hash, body.password)
+        if user is None or not matches or user.disabled:
+            raise wrong_credentials()
+        return user
 
     async def _renew_hash(self, user: User, password: str) -> None:
         """Hash *password* at the cost that is configured now. It can wait for another login, so nothing fails here."""

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from gateway.core.answers import error_answer
-from gateway.core.denials import RETRY_SOON_S, Refusal
+from gateway.core.denials import RETRY_SOON_S, Refusal, iso_time
 from gateway.management.passwords import PasswordsBusy
 from gateway.ports import Fault
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.core.answers import Answer, AnswerFunction, Asked
+    from gateway.core.attempts import Exceeded
 
 log = structlog.get_logger()
 
@@ -70,6 +72,22 @@ def wrong_credentials() -> Refused:
     return Refused(Refusal(401, "invalid_credentials", message, None, (("WWW-Authenticate", _CHALLENGE),)))
 
 
+def too_many_logins(exceeded: Exceeded, window_ms: int, now: float) -> Refused:
+    """Refuse a login, with the fields of every rate limit, because too many have failed (contract section 4)."""
+    wait_s = max(-(-exceeded.retry_in_ms // 1000), 1)
+    free_at = now + exceeded.retry_in_ms / 1000
+    details = {"limit": exceeded.limit, "remaining": 0, "resetAt": iso_time(free_at)}
+    headers = (
+        ("X-RateLimit-Limit", str(exceeded.limit)),
+        ("X-RateLimit-Remaining", "0"),
+        ("X-RateLimit-Reset", str(ceil(free_at))),
+        ("X-RateLimit-Window", str(-(-window_ms // 1000))),
+        ("Retry-After", str(wait_s)),
+    )
+    message = f"Too many failed logins. Try again in {wait_s} seconds"
+    return Refused(Refusal(429, "rate_limit_exceeded", message, details, headers))
+
+
 def no_such_key() -> Refused:
     """Refuse an id that does not exist, or that is another account's, which must look the same."""
     return Refused(Refusal(404, "not_found", "No such API key"))
@@ -80,10 +98,10 @@ def conflict(message: str, details: Mapping[str, Any] | None = None) -> Refused:
     return Refused(Refusal(409, "conflict", message, details))
 
 
-_UNAVAILABLE: Final = Refusal(
+UNAVAILABLE: Final = Refusal(
     503, "service_unavailable", "The key store cannot be reached at the moment. Try again shortly", None, _RETRY_AFTER
 )
-_OVERLOADED: Final = Refusal(
+OVERLOADED: Final = Refusal(
     503, "overloaded", "Too many logins are being checked at the moment. Try again shortly", None, _RETRY_AFTER
 )
 
@@ -98,10 +116,10 @@ def guarded(function: AnswerFunction) -> AnswerFunction:
             refusal = refused.refusal
         except PasswordsBusy:
             log.warning("logins overloaded", request_id=asked.request_id)
-            refusal = _OVERLOADED
+            refusal = OVERLOADED
         except (Fault, TimeoutError) as fault:
             log.warning("management unavailable", kind=type(fault).__name__, request_id=asked.request_id)
-            refusal = _UNAVAILABLE
+            refusal = UNAVAILABLE
         return error_answer(refusal, asked.request_id, asked.now)
 
     return answer

@@ -24,8 +24,8 @@ _NOT_SENT: Final = "Connection successful. Webhooks are not delivered by this ve
 class WebhookTestBody(Body):
     """What POST /api/public/webhooks/test takes; any name of an event will do."""
 
-    event: Annotated[str, Field(min_length=1, max_length=EVENT_MAX_CHARACTERS)]
-    data: dict[str, Any]
+    event: Annotated[str, Field(min_length=1, max_length=EVENT_MAX_CHARACTERS, description="The name of the event.")]
+    data: Annotated[dict[str, Any], Field(description="What the event says.")]
 
 
 class WebhookTest:

@@ -33,7 +33,7 @@ PAGE_EXAMPLE = {
     "expiresAt": "2034-12-31T23:59:59Z",
     "webhookUrl": "https://myapp.com/webhooks/billoget",
 }
-KEY_CALLS = ("keys.create", "keys.list", "keys.get", "keys.update", "keys.delete", "keys.rotate")
+KEY_CALLS = ("keys.create", "keys.list", "keys.get", "keys.update", "keys.delete", "keys.rotate", "keys.audit")
 SMALL = {"name": "Small", "scopes": ["READ_BUDGETS"]}
 CHEAP = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
 
@@ -71,13 +71,23 @@ class Managing:
         headers: Mapping[str, str] | None = None,
         principal: Principal | None = None,
         now: float = NOW,
+        address: str = "203.0.113.9",
     ) -> Answer:
         body = value if isinstance(value, bytes) else b"" if value is None else json.dumps(value).encode()
         sent = {"content-type": "application/json", **(headers or {})}
         if self.token is not None:
             sent.setdefault("authorization", f"Bearer {self.token}")
         segments = ("api-keys", key_id) if key_id else ("api-keys",)
-        asked = asked_with(body, sent, segments=segments, query=query, principal=principal, now=now)
+        asked = asked_with(
+            body,
+            sent,
+            segments=segments,
+            query=query,
+            principal=principal,
+            now=now,
+            address=address,
+            answer=name,
+        )
         return await self.functions[name](asked)
 
     async def told(self, status: int, name: str, value: Any = None, **more: Any) -> Any:
@@ -96,6 +106,10 @@ class Managing:
     async def logged_in(self, email: str, role: str = "member") -> Managing:
         """Make a user and give what it is to ask as that user."""
         await self.user(email, role)
+        return await self.as_user(email)
+
+    async def as_user(self, email: str) -> Managing:
+        """Give what it is to ask as the user with this address."""
         told = await self.told(200, "login", {"email": email, "password": PASSWORD})
         return replace(self, token=told["token"])
 
@@ -117,5 +131,7 @@ async def managing(dsn: str, **more: Any) -> AsyncIterator[Managing]:
     """The answers of the control plane on the database at *dsn*; *more* are other parts of the configuration."""
     async with database_at(dsn) as database:
         answers = management_answers(config_for(dsn, **more), database)
-        yield Managing(answers.functions, database)
-        answers.close()
+        try:
+            yield Managing(answers.functions, database)
+        finally:
+            await answers.close()

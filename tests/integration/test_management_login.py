@@ -102,7 +102,9 @@ async def test_more_logins_than_may_wait_are_turned_away_with_503(postgres_dsn: 
     async with managing(postgres_dsn, auth={"password_hash": cost}) as asking:
         everybody = THREADS + WAITING_MAX + 20
         body = {"email": "nobody@example.com", "password": "x"}
-        answers = await asyncio.gather(*(asking.ask("login", body) for _ in range(everybody)))
+        answers = await asyncio.gather(
+            *(asking.ask("login", body, address=f"192.0.2.{number}") for number in range(everybody))
+        )
     refused = [answer for answer in answers if answer.status == 503]
     assert {answer.status for answer in answers} == {401, 503}
     assert len(refused) <= 20

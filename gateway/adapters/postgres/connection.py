@@ -41,9 +41,13 @@ AWAY: Final = (
 """What tells that the server, or the way to it, is gone; other errors are the server's answers."""
 
 
-async def connect(dsn: str, timeout_s: float) -> asyncpg.Connection[asyncpg.Record]:
-    """Connect within *timeout_s*; raises one of CONNECT_ERRORS."""
-    return await asyncpg.connect(dsn, timeout=timeout_s, server_settings=SERVER_SETTINGS)
+async def connect(
+    dsn: str, timeout_s: float, *, command_timeout_s: float | None = None
+) -> asyncpg.Connection[asyncpg.Record]:
+    """Connect within *timeout_s*, to wait *command_timeout_s* for each answer; raises one of CONNECT_ERRORS."""
+    return await asyncpg.connect(
+        dsn, timeout=timeout_s, command_timeout=command_timeout_s, server_settings=SERVER_SETTINGS
+    )
 
 
 def reason(error: BaseException) -> str:

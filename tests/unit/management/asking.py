@@ -45,17 +45,19 @@ def asked_with(
     query: str = "",
     principal: Principal | None = None,
     now: float = NOW,
+    answer: str = "login",
+    address: str = "203.0.113.9",
 ) -> Asked:
-    """Give a request as the proxy hands it over."""
+    """Give a request as the proxy hands it over to the function called *answer*."""
     return Asked(
         snapshot=SNAPSHOT,
-        route=BUILT_IN_ROUTES[0],
+        route=next((route for route in BUILT_IN_ROUTES if route.answer == answer), BUILT_IN_ROUTES[0]),
         method=method,
         segments=segments,
         query=query,
         headers=CIMultiDict(headers or {}),
         body=body,
-        client_address="203.0.113.9",
+        client_address=address,
         request_id="req_0123456789abcdef",
         principal=principal,
         now=now,

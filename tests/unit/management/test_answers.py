@@ -15,11 +15,11 @@ ROOT = Path(__file__).parents[3]
 DSN = "postgresql://nobody@127.0.0.1:1/nothing"
 
 
-def test_what_the_shipped_routes_ask_for_is_answered() -> None:
+async def test_what_the_shipped_routes_ask_for_is_answered() -> None:
     environ = {**os.environ, "DATABASE_URL": DSN, "GATEWAY_SECRET_KEY": base64.b64encode(bytes(32)).decode()}
     config = load(ROOT / "gateway.yaml", environ)
     asked_for = {route.answer for route in compile_snapshot(config).routes.routes if route.answer is not None}
     answers = management_answers(config, Database(DSN))
-    answers.close()
+    await answers.close()
     assert {"login", "keys.create", "webhooks.test"} <= asked_for
     assert asked_for <= answers.functions.keys()

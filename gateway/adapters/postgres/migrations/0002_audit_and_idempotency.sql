@@ -18,11 +18,8 @@ CREATE TABLE audit_log (
 
 CREATE INDEX audit_log_of_subject ON audit_log (subject_id, id DESC);
 
--- Append-only, twice. By grants: whoever migrates loses the right to change entries, which deploy/roles.sql withholds
--- from the gateway's role too. By a trigger: superusers have no grants to lose.
-REVOKE ALL ON audit_log FROM PUBLIC, CURRENT_USER;
-GRANT SELECT, INSERT ON audit_log TO CURRENT_USER;
-
+-- Append-only, twice. By a trigger, which superusers meet as well. By grants: whoever migrates loses the right to change
+-- entries, which deploy/roles.sql withholds from the gateway's role too.
 CREATE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'the audit log is append-only: % is refused', TG_OP USING ERRCODE = 'insufficient_privilege';
@@ -32,6 +29,8 @@ $$;
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change();
 ALTER TABLE audit_log ENABLE ALWAYS TRIGGER append_only;
+REVOKE ALL ON audit_log FROM PUBLIC, CURRENT_USER;
+GRANT SELECT, INSERT ON audit_log TO CURRENT_USER;
 
 -- The gateway and its commands say who acts in the setting gateway.actor. Where they do not, somebody is at work in SQL.
 CREATE FUNCTION write_audit_entry(action text, subject_id text, account_id text, changes jsonb) RETURNS void

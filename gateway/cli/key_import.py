@@ -1,0 +1,153 @@
+"""`gateway keys import`: keys that exist already, from a file of any length, all or none."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import TYPE_CHECKING, Final, TextIO
+
+import click
+
+from gateway.adapters.postgres.accounts import NoSuchAccount
+from gateway.adapters.postgres.key_import import IMPORT_TIMEOUT_S, LineProblems, Steps, import_keys
+from gateway.adapters.secrets.encryption import encryption_of
+from gateway.cli.database import checked_connection, only_account
+from gateway.cli.key_lines import Destination, csv_lines, imported_keys, json_lines
+from gateway.cli.key_options import account_option
+from gateway.cli.key_output import print_json
+from gateway.cli.run import config_option, load_or_exit
+from gateway.core.snapshot import KeyFormat
+from gateway.management.key_bodies import Rules
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INTERRUPTED: Final = 130
+
+_LOOK_EVERY: Final = 1000
+_TERMINAL_S: Final = 0.2
+_LOG_S: Final = 10.0
+
+
+@click.command("import")
+@click.argument("file", type=click.File(encoding="utf-8-sig"))
+@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), help="[default: by the name's ending, or jsonl]")
+@click.option("--dry-run", is_flag=True, help="Do everything, and undo it again.")
+@click.option("--problems", "shown", type=click.IntRange(1, 10_000), default=20, show_default=True, metavar="N",
+              help="How many bad lines to tell at most.")  # fmt: skip
+@account_option
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def import_command(
+    file: TextIO,
+    form: str | None,
+    account_id: str | None,
+    config_file: Path,
+    shown: int,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Import the keys in FILE (- is standard input), all of them or none.
+
+    FILE is CSV with a header, or a JSON object a line. Members: name, scopes, and key or sha256 (hex); also id,
+    description, rateLimitPerHour, status, allowedIps, expiresAt, webhookUrl with its webhookSecret, and keyPrefix
+    beside sha256. In CSV, lists are separated by blanks. Ids, statuses and expiry are kept as they are, a past one too.
+    Keys that were not issued by a gateway, and digests, need keys.legacy: true in the settings.
+    """
+    config = load_or_exit(config_file)
+    read = csv_lines if (form or ("csv" if file.name.lower().endswith(".csv") else "jsonl")) == "csv" else json_lines
+    problems = LineProblems(shown)
+    progress = Progress(sys.stderr)
+    # A key that has expired already is imported as it is, and refused as expired rather than as unknown.
+    rules = Rules(config.scopes, float("-inf"), config.webhooks.allow_private)
+
+    async def work() -> int:
+        async with checked_connection(config, timeout_s=IMPORT_TIMEOUT_S) as connection:
+            owner = account_id or await only_account(connection)
+            key_format = KeyFormat(config.keys.prefixes, config.keys.legacy)
+            found = imported_keys(
+                read(file), Destination(owner, key_format, encryption_of(config.secrets)), rules, problems
+            )
+            try:
+                return await import_keys(connection, found, problems, progress.steps, dry_run=dry_run)
+            except NoSuchAccount:
+                raise click.ClickException(f"there is no account {owner}; see `gateway accounts list`") from None
+            except UnicodeDecodeError:
+                raise click.ClickException(f"{file.name} is not UTF-8; nothing was imported") from None
+
+    try:
+        count = asyncio.run(work())
+    except KeyboardInterrupt:
+        progress.end()
+        click.echo("stopped; nothing was imported", err=True)
+        sys.exit(INTERRUPTED)
+    finally:
+        progress.end()
+    if problems.total:
+        raise click.ClickException(_refused(problems))
+    _print(count, time.monotonic() - progress.began, dry_run=dry_run, as_json=as_json)
+
+
+class Progress:
+    """Says how far an import is: one line that changes at a terminal, and elsewhere a line every ten seconds."""
+
+    def __init__(self, to: TextIO) -> None:
+        """Begin now."""
+        self._to = to
+        self._terminal = to.isatty()
+        self._count = 0
+        self._open = False
+        self.began = self._shown_at = time.monotonic()
+        self.steps = Steps(self._read, self._checking, self._storing)
+
+    def end(self) -> None:
+        """End the line that changes, if there is one."""
+        if self._open:
+            self._to.write("\n")
+            self._open = False
+
+    def _read(self) -> None:
+        self._count += 1
+        if self._count % _LOOK_EVERY:
+            return
+        now = time.monotonic()
+        if now - self._shown_at >= (_TERMINAL_S if self._terminal else _LOG_S):
+            self._shown_at = now
+            self._show(f"read {self._count:,} keys, {self._count / (now - self.began):,.0f} a second")
+
+    def _checking(self, count: int) -> None:
+        self._step(f"read {count:,} keys; looking for those that exist already")
+
+    def _storing(self, count: int) -> None:
+        self._step(f"read {count:,} keys; storing them")
+
+    def _step(self, text: str) -> None:
+        # A short import that goes to a log needs no diary.
+        if self._terminal or time.monotonic() - self.began >= _LOG_S:
+            self._show(text)
+
+    def _show(self, text: str) -> None:
+        if self._terminal:
+            self._to.write(f"\r\x1b[K{text}")
+            self._open = True
+        else:
+            self._to.write(f"{text}\n")
+        self._to.flush()
+
+
+def _refused(problems: LineProblems) -> str:
+    told = [str(problem) for problem in problems.first]
+    more = problems.total - len(told)
+    rest = [f"and {more} more; --problems N shows more of them"] if more else []
+    return "\n".join(["nothing was imported:", *told, *rest])
+
+
+def _print(count: int, took_s: float, *, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        print_json({"imported": 0 if dry_run else count, "checked": count, "seconds": round(took_s, 3)})
+    elif dry_run:
+        click.echo(f"{count} keys can be imported; nothing was imported")
+    else:
+        click.echo(f"imported {count} keys in {took_s:.1f} s")
