@@ -29,6 +29,7 @@ from gateway.adapters.postgres.pool import Database, PoolSettings
 from gateway.adapters.redis.limiter import RedisLimiter
 from gateway.jobs.expire_idempotency import expire_idempotency
 from gateway.jobs.invalidate import Invalidator
+from gateway.jobs.look_after_usage import UsageCaretaker
 from gateway.jobs.publish_gauges import GaugePublisher, Sources
 from gateway.jobs.ship_events import EventShipper
 from gateway.jobs.sync_journal import sync_journal
@@ -92,6 +93,7 @@ async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
             "listener": worker.listener.run(),
             "shipper": worker.shipper.run(),
             "gauges": worker.publisher.run(),
+            "usage": UsageCaretaker(worker.database, config.usage.retention_days).run(),
             "expiry": expire_idempotency(worker.database),
         }
         if config.usage.journal.fsync == "interval":

@@ -14,6 +14,7 @@ import asyncpg
 import structlog
 
 from gateway.adapters.postgres.connection import reason
+from gateway.adapters.postgres.partitions import FIRST_DAY, LAST_DAY, TABLE, has_partition, make_partition
 from gateway.adapters.postgres.pool import DatabaseDown
 from gateway.ports import SinkDown
 
@@ -23,11 +24,8 @@ if TYPE_CHECKING:
     from gateway.adapters.postgres.connection import Connection
     from gateway.adapters.postgres.pool import Database
 
-TABLE: Final = "usage_events"
 WRITE_TIMEOUT_S: Final = 10.0
 """No request waits for a batch, so it may take longer than a look-up."""
-FIRST_DAY: Final = date(2000, 1, 1)
-LAST_DAY: Final = date(2999, 12, 31)
 _DAY: Final = re.compile(rb'"at":\s*"(\d{4}-\d\d-\d\d)T')
 
 _MEMBERS: Final = (
@@ -126,9 +124,7 @@ class PostgresUsageSink:
         """Make the partitions of *days* and their next ones, ahead of the rush at midnight."""
         wanted = days | {day + timedelta(days=1) for day in days}
         for day in sorted(wanted - self._days):
-            # Asked first, because creating locks the whole table even when the partition exists.
-            if not await _has_partition(connection, day):
-                await _make_partition(connection, day)
+            await make_partition(connection, day)
             self._days.add(day)
 
     def _note_refused(self, journal: str, count: int) -> None:
@@ -156,26 +152,6 @@ def _down(error: DatabaseDown | asyncpg.PostgresError) -> SinkDown:
     return SinkDown(f"Postgres refuses usage events: {reason(error)}; check the schema and the rights of its user")
 
 
-def _partition(day: date) -> str:
-    return f"{TABLE}_{day:%Y%m%d}"
-
-
-async def _has_partition(connection: Connection, day: date) -> bool:
-    return await connection.fetchval("SELECT to_regclass($1)", _partition(day)) is not None
-
-
-async def _make_partition(connection: Connection, day: date) -> None:
-    try:
-        await connection.execute(
-            f"CREATE TABLE IF NOT EXISTS {_partition(day)} PARTITION OF {TABLE}"
-            f" FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
-        )
-    except (asyncpg.DuplicateTableError, asyncpg.UniqueViolationError, asyncpg.InvalidObjectDefinitionError):
-        # Another instance made it at the same moment; IF NOT EXISTS does not look that closely.
-        if not await _has_partition(connection, day):
-            raise
-
-
 async def _lock_position(connection: Connection, journal: str) -> int:
     """Give the stored position, and keep others from moving it until the transaction ends."""
     await connection.execute(
@@ -197,7 +173,7 @@ async def _store(connection: Connection, events: Sequence[bytes]) -> int:
     except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError):
         if len(events) == 1:
             for day in _days(events):
-                if not await _has_partition(connection, day):
+                if not await has_partition(connection, day):
                     raise
             return 1
         half = len(events) // 2
