@@ -27,6 +27,7 @@ from gateway.adapters.postgres.key_source import PostgresKeySource
 from gateway.adapters.postgres.listen import KeyChangeListener
 from gateway.adapters.postgres.pool import Database, PoolSettings
 from gateway.adapters.redis.limiter import RedisLimiter
+from gateway.jobs.bound_journal import JournalBound
 from gateway.jobs.expire_idempotency import expire_idempotency
 from gateway.jobs.invalidate import Invalidator
 from gateway.jobs.look_after_usage import UsageCaretaker
@@ -78,6 +79,7 @@ class Worker:
     health: Health
     publisher: GaugePublisher
     shipper: EventShipper
+    bound: JournalBound
 
 
 async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
@@ -92,6 +94,7 @@ async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
             "limiter": worker.limiter.run(),
             "listener": worker.listener.run(),
             "shipper": worker.shipper.run(),
+            "bound": worker.bound.run(),
             "gauges": worker.publisher.run(),
             "usage": UsageCaretaker(worker.database, config.usage.retention_days).run(),
             "expiry": expire_idempotency(worker.database),
@@ -143,12 +146,21 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
         stack.callback(upstream.close)
     answers = management_answers(config, database)
     stack.push_async_callback(answers.close)
-    gateway = Gateway(live, access, upstreams, answers.functions, journal, telemetry, moments)
+    on_full = config.usage.journal.on_full
+    gateway = Gateway(
+        *(live, access, upstreams, answers.functions, journal, telemetry, moments),
+        refuse_unrecorded=on_full == "refuse",
+    )
     server = PublicServer(gateway, live, journal, telemetry, moments, fast=config.listen.fast_path)
 
     sink = PostgresUsageSink(database)
     interval_s = config.usage.ship_interval_ms / 1000
     shipper = EventShipper(journal, config.journal_directory, sink, telemetry, interval_s=interval_s)
+    bound = JournalBound(
+        *(journal, config.journal_directory, telemetry, shipper.shipped),
+        max_bytes=config.usage.journal.max_bytes,
+        on_full=on_full,
+    )
     health = _health(database, limiter, listener)
     sources = Sources(
         keys=keys,
@@ -163,7 +175,7 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
         ready=lambda: health.ready,
     )
     publisher = GaugePublisher(sources, telemetry)
-    return Worker(database, limiter, listener, journal, server, health, publisher, shipper)
+    return Worker(database, limiter, listener, journal, server, health, publisher, shipper, bound)
 
 
 def _counters(config: Config) -> Path:

@@ -8,6 +8,7 @@ its lock; the lock of a dead one is free, and whoever finds it ships it to the e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SUFFIX: Final = ".journal"
 BATCH_BYTES: Final = 256 * 1024
 _HEADER: Final = 9
+_PROBE_BYTES: Final = 64 * 1024
 
 log = structlog.get_logger()
 
@@ -38,7 +40,8 @@ def _frame(text: bytes) -> bytes:
 class Journal:
     """Collects the records and answers of a loop turn, and lets the records go first.
 
-    *dropped* counts records that the disk did not take; the answers leave all the same.
+    *dropped* counts records that the disk did not take; the answers leave all the same. *over* is set by whoever
+    watches how much room all journals take.
     """
 
     def __init__(self, directory: Path, name: str, *, segment_max_bytes: int, fsync_always: bool = False) -> None:
@@ -52,7 +55,8 @@ class Journal:
         self._answers: list[tuple[asyncio.Transport, bytes]] = []
         self._scheduled = False
         self._serial = 0
-        self._failing = False
+        self.failing = False
+        self.over = False
         self.appended = 0
         self.dropped = 0
         try:
@@ -71,6 +75,11 @@ class Journal:
     def size(self) -> int:
         """How many bytes of it are complete records."""
         return self._size
+
+    @property
+    def full(self) -> bool:
+        """Say whether records are, or may soon be, lost for want of room."""
+        return self.failing or self.over
 
     def append(self, record: bytes) -> None:
         """Record a text without line ends, by the end of this loop turn and before any answer queued after it."""
@@ -101,6 +110,15 @@ class Journal:
     def sync(self) -> None:
         """Ask the disk to keep what was written (blocking)."""
         os.fdatasync(self._file)
+
+    def probe(self) -> None:
+        """Find out whether a failing journal has room again, by a write that is taken back."""
+        try:
+            written = os.write(self._file, b"\n" * _PROBE_BYTES)
+            os.ftruncate(self._file, self._size)
+            self.failing = written < _PROBE_BYTES
+        except OSError as error:
+            log.debug("usage journal still failing", reason=error.strerror)
 
     def rotate(self) -> None:
         """Go on in a new segment; raises OSError when there cannot be one, and goes on in the old one."""
@@ -142,7 +160,7 @@ class Journal:
         except OSError as error:
             self._drop(count, error)
             return
-        self._failing = False
+        self.failing = False
         self._size += written
         self.appended += count
         if self._size >= self._rotate_at:
@@ -162,8 +180,8 @@ class Journal:
             os.ftruncate(self._file, self._size)
         except OSError:
             log.exception("usage journal cannot be repaired", journal=str(self._path))
-        if not self._failing:
-            self._failing = True
+        if not self.failing:
+            self.failing = True
             log.error("usage events dropped", journal=str(self._path), reason=error.strerror)
 
 
@@ -217,3 +235,19 @@ def _is_free(path: Path) -> bool:
     finally:
         os.close(file)
     return True
+
+
+def total_size(directory: Path) -> int:
+    """Add up the bytes of all segments; raises OSError."""
+    size = 0
+    for path in directory.glob(f"*{SUFFIX}"):
+        with contextlib.suppress(FileNotFoundError):
+            size += path.stat().st_size
+    return size
+
+
+def count_records(path: Path, start: int) -> int:
+    """Count the records from byte *start* on, sound or not; raises OSError."""
+    with path.open("rb") as file:
+        file.seek(start)
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(BATCH_BYTES), b""))

@@ -165,6 +165,11 @@ class LimiterUnavailable:
 
 
 @dataclass(frozen=True, slots=True)
+class UsageUnrecordable:
+    """There is no room to record the request, and the configuration says to refuse then."""
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamFailed:
     """The upstream could not be reached, or what it sent was not HTTP."""
 
@@ -205,6 +210,7 @@ Denial = (
     | VersionRefused
     | KeysUnavailable
     | LimiterUnavailable
+    | UsageUnrecordable
     | UpstreamFailed
     | UpstreamTimedOut
     | InternalError

@@ -75,7 +75,9 @@ def refuse(denial: d.Denial) -> Refusal:
             return _throttled(taken, "Rate limit exceeded")
         case d.TooManyFailures(taken):
             return _throttled(taken, "Too many failed authentications from this address")
-        case d.KeysUnavailable() | d.LimiterUnavailable() | d.UpstreamFailed() | d.UpstreamTimedOut():
+        case d.KeysUnavailable() | d.LimiterUnavailable() | d.UsageUnrecordable():
+            return _refuse_unequipped(denial)
+        case d.UpstreamFailed() | d.UpstreamTimedOut():
             return _refuse_for_fault(denial)
         case _:
             return _refuse_request(denial)
@@ -117,14 +119,20 @@ def _refuse_permission(denial: d.KeySuspended | d.AddressNotAllowed | d.ScopeMis
             assert_never(denial)
 
 
-def _refuse_for_fault(
-    denial: d.KeysUnavailable | d.LimiterUnavailable | d.UpstreamFailed | d.UpstreamTimedOut,
-) -> Refusal:
+def _refuse_unequipped(denial: d.KeysUnavailable | d.LimiterUnavailable | d.UsageUnrecordable) -> Refusal:
     match denial:
         case d.KeysUnavailable():
             return _unavailable("service_unavailable", "API keys cannot be checked at the moment. Try again shortly")
         case d.LimiterUnavailable():
             return _unavailable("service_unavailable", "Rate limits cannot be checked at the moment. Try again shortly")
+        case d.UsageUnrecordable():
+            return _unavailable("service_unavailable", "Requests cannot be recorded at the moment. Try again shortly")
+        case _:
+            assert_never(denial)
+
+
+def _refuse_for_fault(denial: d.UpstreamFailed | d.UpstreamTimedOut) -> Refusal:
+    match denial:
         case d.UpstreamFailed(upstream):
             message = f"The {upstream} service could not be reached or gave no valid answer"
             return Refusal(502, "upstream_error", message, {"upstream": upstream})

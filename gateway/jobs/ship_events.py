@@ -40,6 +40,11 @@ class EventShipper:
         self._telemetry = telemetry
         self._interval_s = interval_s
         self._positions: dict[str, int] = {}
+        self._under_way: Path | None = None
+
+    def shipped(self, path: Path) -> int | None:
+        """Give how many bytes of a segment this worker knows to be in the sink, None while it is being shipped."""
+        return None if path == self._under_way else self._positions.get(path.name, 0)
 
     async def run(self) -> None:
         """Ship every *interval_s*, and less often while the sink is away."""
@@ -69,6 +74,13 @@ class EventShipper:
 
     async def _ship(self, path: Path, end: int | None = None) -> None:
         """Ship one segment up to *end*, or to the file's end."""
+        self._under_way = path
+        try:
+            await self._ship_batches(path, end)
+        finally:
+            self._under_way = None
+
+    async def _ship_batches(self, path: Path, end: int | None) -> None:
         position = self._positions.get(path.name)
         if position is None:
             position = await self._sink.position(path.name)

@@ -23,6 +23,7 @@ from gateway.core.decision import (
     NotFound,
     UpstreamFailed,
     UpstreamTimedOut,
+    UsageUnrecordable,
 )
 from gateway.core.denials import refuse
 from gateway.core.facts import RequestFacts
@@ -63,8 +64,10 @@ class Gateway:
         journal: Journal,
         telemetry: Telemetry,
         moments: Moments,
+        *,
+        refuse_unrecorded: bool = False,
     ) -> None:
-        """Take the collaborators; nothing is started."""
+        """Take the collaborators; nothing is started. With *refuse_unrecorded* a full journal stops forwarding."""
         self._live = live
         self._access = access
         self._upstreams = upstreams
@@ -73,6 +76,7 @@ class Gateway:
         self._telemetry = telemetry
         self._moments = moments
         self._forwarder = Forwarder(journal, telemetry, moments, Removed.compile(live.current.removed_headers))
+        self._refuse_unrecorded = refuse_unrecorded
         self.in_flight = 0
 
     async def __call__(self, request: ClientRequest) -> Written:
@@ -116,6 +120,9 @@ class Gateway:
             return self._refuse(request, record, _no_route(route))
         record.route = route
 
+        if self._refuse_unrecorded and route.upstream is not None and self._journal.full:
+            record.recorded = False
+            return self._refuse(request, record, UsageUnrecordable())
         verdict = await self._access.check(facts, route, snapshot)
         record.key = verdict.key
         decision = verdict.decision

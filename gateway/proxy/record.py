@@ -43,6 +43,7 @@ class RequestRecord:
         "now",
         "outcome",
         "peer",
+        "recorded",
         "request_id",
         "route",
         "snapshot",
@@ -68,6 +69,7 @@ class RequestRecord:
         self.key: KeyRecord | None = None
         self.taken: Taken | None = None
         self.outcome = "admitted"
+        self.recorded = True
         self.status: int | None = None
         self.target: str | None = None
         self.upstream_us: int | None = None
@@ -103,7 +105,8 @@ class RequestRecord:
             self.bytes_in,
             self.bytes_out,
         )
-        journal.append(encode(event))
+        if self.recorded:
+            journal.append(encode(event))
         status = self.status or CLIENT_GONE_STATUS
         telemetry.request(name, upstream, status, event)
 

@@ -55,6 +55,21 @@ class Journal(Section):
     """Milliseconds between two requests to the disk, with fsync: interval."""
     segment_max_bytes: Whole = Field(default=67_108_864, ge=65_536, le=1 << 30)
     """Bytes after which a new file is begun. By default 64 MiB."""
+    max_bytes: Whole = Field(default=4_294_967_296, ge=131_072)
+    """Bytes that the files of all workers may take while Postgres is away. By default 4 GiB, 9 million requests."""
+    on_full: Literal["drop_oldest", "refuse"] = "drop_oldest"
+    """What happens when the files reach max_bytes or the disk is full: the oldest events that are not in Postgres yet
+    are dropped and counted, or requests for upstreams are refused with 503 until there is room."""
+
+    @model_validator(mode="after")
+    def _room_for_segments(self) -> Self:
+        if self.max_bytes < 2 * self.segment_max_bytes:
+            message = (
+                f"usage.journal.max_bytes is {self.max_bytes}; expected at least twice segment_max_bytes, "
+                f"{2 * self.segment_max_bytes}"
+            )
+            raise ValueError(message)
+        return self
 
 
 class Usage(Section):

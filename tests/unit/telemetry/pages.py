@@ -13,9 +13,14 @@ if TYPE_CHECKING:
 
 
 def samples(directory: Path) -> dict[tuple[str, ...], float]:
-    """Give all samples of the page by name and label values, these in the order of their labels' names."""
+    """Give all samples of the page that shows *directory*; see `parsed`."""
+    return parsed(exposition(directory).decode())
+
+
+def parsed(page: str) -> dict[tuple[str, ...], float]:
+    """Give all samples of *page* by name and label values, these in the order of their labels' names."""
     found: dict[tuple[str, ...], float] = {}
-    for family in text_string_to_metric_families(exposition(directory).decode()):
+    for family in text_string_to_metric_families(page):
         for sample in family.samples:
             values = [value for _, value in sorted(sample.labels.items())]
             found[sample.name, *values] = sample.value
