@@ -266,3 +266,19 @@ async def _position_once_back(postgres: EmbeddedPostgres, sink: PostgresUsageSin
 
     assert await until(answers, RECOVERY_S)
     return position
+
+
+async def test_what_a_server_confirmed_outlives_it_even_where_commits_are_asynchronous(
+    own_postgres: EmbeddedPostgres,
+) -> None:
+    await execute(own_postgres.dsn, "ALTER DATABASE gateway SET synchronous_commit = off")
+    async with Database(own_postgres.dsn) as database:
+        sink = PostgresUsageSink(database)
+        # One after the other, since whatever makes Postgres write its log out makes an earlier commit last, too.
+        for number in range(3):
+            await sink.write(JOURNAL, number, number + 1, [event()])
+        own_postgres.send_to_all(signal.SIGKILL)
+        await own_postgres.child.ended(5)
+        await own_postgres.start()
+        assert await _position_once_back(own_postgres, sink) == 3
+        assert len(await rows(database)) == 3

@@ -73,6 +73,13 @@ WITH batch AS MATERIALIZED (
 UPDATE api_keys k SET last_used_at = held.at FROM held WHERE k.id = held.id
 """  # noqa: S608  # all of it is constant
 
+# The journal is deleted once its events are here: a commit that Postgres may still forget would lose them.
+_LOCK_POSITION: Final = """
+SELECT position, set_config(
+    'synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), true
+) FROM journal_offsets WHERE journal = $1 FOR UPDATE
+"""
+
 log = structlog.get_logger()
 
 
@@ -153,13 +160,11 @@ def _down(error: DatabaseDown | asyncpg.PostgresError) -> SinkDown:
 
 
 async def _lock_position(connection: Connection, journal: str) -> int:
-    """Give the stored position, and keep others from moving it until the transaction ends."""
+    """Give the stored position, and keep others from moving it until the transaction, a lasting one, ends."""
     await connection.execute(
         "INSERT INTO journal_offsets (journal, position) VALUES ($1, 0) ON CONFLICT DO NOTHING", journal
     )
-    position: int = await connection.fetchval(
-        "SELECT position FROM journal_offsets WHERE journal = $1 FOR UPDATE", journal
-    )
+    position: int = await connection.fetchval(_LOCK_POSITION, journal)
     return position
 
 
