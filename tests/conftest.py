@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tests.backends import backend
 from tests.demos import demo
 from tests.gateways import gateway, gateway_server, start_gateway
@@ -14,6 +16,9 @@ from tests.servers import (
     valkey,
     valkey_server,
 )
+
+if TYPE_CHECKING:
+    import pytest
 
 __all__ = [
     "backend",
@@ -29,3 +34,11 @@ __all__ = [
     "valkey",
     "valkey_server",
 ]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The proofs of `make crash` run shortened in `make test`."""
+    group = parser.getgroup("proofs", "how much is proven")
+    group.addoption("--times", type=int, default=5, help="how often something is killed")
+    group.addoption("--seed", type=int, help="what is killed when; printed, so that a run can be repeated")
+    group.addoption("--outage-s", type=float, default=4.0, help="how long Postgres is away, in seconds")

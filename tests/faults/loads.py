@@ -15,24 +15,32 @@ if TYPE_CHECKING:
     from tests.gateways import Gateway
 
 _PAUSE_S = 0.005
+_REFUSED_PAUSE_S = 0.05
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One request: when it began and how long it took, in seconds, and its code; *request_id* is empty if lost."""
+    """One request: when it began and how long it took, in seconds, and its code; *request_id* is empty if lost.
+
+    *sent* tells whether any of it left: nobody listened otherwise.
+    """
 
     began: float
     took: float
     code: str
     request_id: str
+    sent: bool = True
 
 
 class Load:
     """Asks on a few connections at once while the block runs, one request after the other on each."""
 
-    def __init__(self, gateway: Gateway, path: str, key: str, clients: int = 4) -> None:
+    def __init__(
+        self, gateway: Gateway, path: str, key: str, clients: int = 4, *, method: str = "GET", body: bytes | None = None
+    ) -> None:
         self._gateway = gateway
         self._path, self._key = path, key
+        self._method, self._body = method, body
         self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(clients)]
         self.asked: list[Asked] = []
@@ -67,10 +75,11 @@ class Load:
     def _ask(self) -> None:
         wire: Wire | None = None
         while not self._stopping.is_set():
-            began = time.monotonic()
+            began, sent = time.monotonic(), False
             try:
                 wire = wire or self._gateway.connect()
-                answer = wire.ask("GET", self._path, self._key)
+                sent = True
+                answer = wire.ask(self._method, self._path, self._key, body=self._body)
                 code, request_id = answer.code, answer.one("x-request-id")
                 if answer.all("connection") == ["close"]:
                     wire.close()
@@ -80,7 +89,7 @@ class Load:
                 if wire is not None:
                     wire.close()
                 wire = None
-            self.asked.append(Asked(began, time.monotonic() - began, code, request_id))
-            self._stopping.wait(_PAUSE_S)
+            self.asked.append(Asked(began, time.monotonic() - began, code, request_id, sent))
+            self._stopping.wait(_PAUSE_S if sent else _REFUSED_PAUSE_S)
         if wire is not None:
             wire.close()
