@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint bench check-deploy schema requirements clean
+.PHONY: help run test lint bench bench-usage crash check-deploy schema requirements clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,12 @@ lint: $(VENV)/dev.stamp ## Check format, lint, types and the layers
 
 bench: $(VENV)/embedded.stamp ## Measure the gateway beside the bare upstream and a bare pass-through
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+bench-usage: $(VENV)/embedded.stamp ## Measure usage events, from the journal to statistics of 10 million (ARGS="--part sink")
+	@$(BIN)/python -m tests.bench.usage $(ARGS)
+
+crash: $(VENV)/dev.stamp ## Kill everything 50 times under load, and count (ARGS="--times 5 --seed 1 --outage-s 600")
+	@$(BIN)/pytest -q -s tests/faults/test_crashes.py tests/faults/test_outage.py $(or $(ARGS),--times 50 --outage-s 60)
 
 check-deploy: $(VENV)/dev.stamp ## Validate everything in deploy/ without a container engine
 	@$(BIN)/python -m deploy.check
