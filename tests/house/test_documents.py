@@ -8,7 +8,7 @@ import pytest
 
 from tests.house.tree import TOP
 
-LINES_MAX = {"README.md": 120, "ARCHITECTURE.md": 150, "CONTRIBUTING.md": 80}
+LINES_MAX = {"README.md": 120, "ARCHITECTURE.md": 150, "CONTRIBUTING.md": 80, "deploy/SCALING.md": 150}
 REQUIRED = ("CHANGELOG.md", "LICENSE", "SECURITY.md", "THIRD_PARTY.md", "deploy/README.md", "deploy/RUNBOOK.md")
 _LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)]*)?\)")
 

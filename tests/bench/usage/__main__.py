@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import tempfile
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import structlog
 
 from gateway.adapters.postgres.migrate import migrate
 from gateway.embedded import placement
@@ -51,6 +53,8 @@ async def main(options: argparse.Namespace) -> None:
         "retention": lambda dsn: retention.measure(dsn, options.day),
     }
     try:
+        # The sink tells of its connections, which are many here.
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
         await postgres.start()
         for name, measure in parts.items():
             if options.part and not name.startswith(options.part):

@@ -11,8 +11,8 @@ from pathlib import Path
 from gateway.adapters.journal import Journal, read_batch
 from tests.bench.usage.measuring import event, print_row
 
-TURN = 8
-"""Events written together: what one turn of the loop finishes under load."""
+TURNS = (1, 8)
+"""How many events are written together: what one turn of the loop finishes when idle and under load."""
 
 
 class Stub:
@@ -30,20 +30,19 @@ def measure(events: int) -> None:
 async def _measure(events: int) -> None:
     records = [event(number, "api_key_0") for number in range(events)]
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as directory:
-        journal = Journal(Path(directory), "bench", segment_max_bytes=2**40)
-        stub, on = await _append(Stub(), records), await _append(journal, records)
-        size, path = journal.size / events, journal.segment
-        journal.close()
-        shipping = _ship(path, events)
-    print_row("an event in the journal", f"{size:.0f} bytes")
-    print_row(f"journal, {TURN} events a turn", f"{on - stub:.2f} µs/event")
-    print_row("shipping: read, check, join (in a thread)", f"{shipping:.2f} µs/event")
+        for turn in TURNS:
+            journal = Journal(Path(directory), f"turns-of-{turn}", segment_max_bytes=2**40)
+            stub, on = await _append(Stub(), records, turn), await _append(journal, records, turn)
+            size, path = journal.size / events, journal.segment
+            journal.close()
+            print_row(f"journal, {turn} a turn: CPU, size", f"{on - stub:.2f} µs/event", f"{size:.0f} B/event")
+        print_row("shipping: read, check, join (in a thread)", f"{_ship(path, events):.2f} µs/event")
 
 
-async def _append(journal: Journal | Stub, records: list[bytes]) -> float:
+async def _append(journal: Journal | Stub, records: list[bytes], turn: int) -> float:
     began = time.process_time()
-    for start in range(0, len(records), TURN):
-        for record in records[start : start + TURN]:
+    for start in range(0, len(records), turn):
+        for record in records[start : start + turn]:
             journal.append(record)
         await asyncio.sleep(0)
     return (time.process_time() - began) / len(records) * 1e6

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from gateway.adapters.postgres.partitions import drop_partitions_before
+from gateway.adapters.postgres.partitions import drop_partitions_before, make_partition
 from tests.bench.usage.measuring import print_row, quantile
 from tests.bench.usage.rollups import fill_day
 
@@ -23,9 +23,11 @@ QUIET_S = 3.0
 
 async def measure(dsn: str, events: int) -> None:
     """Print waits before and meanwhile."""
-    day = datetime.now(UTC).date() - timedelta(days=200)
+    today = datetime.now(UTC).date()
+    day = today - timedelta(days=200)
     admin, reader, writer = [await asyncpg.connect(dsn, command_timeout=TIMEOUT_S) for _ in range(3)]
     try:
+        await make_partition(admin, today)
         await fill_day(admin, day, events, 2**40)
         stopping = asyncio.Event()
         read = asyncio.create_task(_poll(stopping, lambda: reader.fetchval(_READ)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.adapters.postgres.partitions import make_partition
 from gateway.adapters.postgres.statistics import account_usage, key_usage
 from gateway.core.statistics import PERIODS
-from tests.bench.usage.measuring import ENDPOINTS, STATUSES, plan_figures, print_row, quantile
+from tests.bench.usage.measuring import ENDPOINTS, STATUSES, cpu_us, plan_figures, print_row, quantile
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -68,16 +68,17 @@ async def measure(connection: asyncpg.Connection[asyncpg.Record], rounds: int) -
         ("usage?groupBy=key&period=90d", by_key),
     ]
     for name, ask in questions:
-        took = []
+        took, used = [], cpu_us(connection.get_server_pid())
         for _ in range(rounds):
             began = time.perf_counter()
             await ask(connection)
             took.append((time.perf_counter() - began) * 1000)
+        used = (cpu_us(connection.get_server_pid()) - used) / rounds / 1000
         explained = Explained(connection)
         await ask(explained)
         print_row(
-            f"{name}: p50, p99, rows, pages",
-            *(f"{quantile(took, share):.1f} ms" for share in (0.5, 0.99)),
+            f"{name}: p50, p99, CPU, rows, pages",
+            *(f"{figure:.1f} ms" for figure in (quantile(took, 0.5), quantile(took, 0.99), used)),
             *(f"{figure:,}" for figure in (explained.rows, explained.pages)),
         )
 

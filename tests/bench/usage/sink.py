@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BATCH = 500
+ROUNDS = 5
 TIMEOUT_S = 30.0
 WRITERS = (1, 4, 16)
 
@@ -28,53 +31,65 @@ FROM account, (SELECT n::text FROM generate_series(0, {BATCH}) AS n UNION ALL SE
 """  # noqa: S608  # all of it is constant
 
 
+@dataclass
+class Case:
+    """How events are stored, and what each round of it came to, for an event."""
+
+    name: str
+    sums: bool
+    keys: int
+    cpu_us: list[float] = field(default_factory=list)
+    log_bytes: list[float] = field(default_factory=list)
+
+
 async def measure(dsn: str, batches: int) -> None:
     """Print CPU time and bytes of an event, and events a second with one key for all writers and with one each."""
+    cases = [
+        Case("without sums, 5 keys", sums=False, keys=5),
+        Case("with sums, 5 keys", sums=True, keys=5),
+        Case("without sums, a key for each event", sums=False, keys=BATCH),
+        Case("with sums, a key for each event", sums=True, keys=BATCH),
+    ]
     connection = await asyncpg.connect(dsn, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
     try:
         await connection.execute(_KEYS)
-        await connection.execute("ALTER TABLE usage_events DISABLE TRIGGER usage_stored")
-        bare = await _cost(connection, dsn, batches, "without sums")
-        await connection.execute("ALTER TABLE usage_events ENABLE TRIGGER usage_stored")
-        summed = await _cost(connection, dsn, batches, "with sums")
-        print_row("sums, of an event's cost", f"{(summed - bare) / summed:.0%}")
-        await _cost(connection, dsn, batches, "with sums, a key for each event", keys=BATCH)
+        for number in range(ROUNDS + 1):  # The first round warms up.
+            for case in cases:
+                await _run(connection, dsn, case, max(batches // ROUNDS, 1), counted=number > 0)
     finally:
         await connection.close()
+    for case in cases:
+        cost = statistics.median(case.cpu_us)
+        log = f"{statistics.median(case.log_bytes):.0f} B/event"
+        print_row(f"{case.name}: CPU, WAL, of a core", f"{cost:.1f} µs/event", log, f"{1e6 / cost:,.0f}/s")
     for writers in WRITERS:
         one = await _together(dsn, batches, writers, lambda _: "api_key_hot")
         each = await _together(dsn, batches, writers, lambda number: f"api_key_{number}")
         print_row(f"{writers} writers: one key, a key each", f"{one:,.0f} events/s", f"{each:,.0f} events/s")
 
 
-async def _cost(
-    connection: asyncpg.Connection[asyncpg.Record], dsn: str, batches: int, name: str, keys: int = 5
-) -> float:
-    """Measure one backend's CPU time for an event, in microseconds, and the log it writes."""
+async def _run(
+    connection: asyncpg.Connection[asyncpg.Record], dsn: str, case: Case, batches: int, *, counted: bool
+) -> None:
+    """Store some batches on one connection; what its backend's core and the log had of it is noted if *counted*."""
+    await connection.execute(f"ALTER TABLE usage_events {'ENABLE' if case.sums else 'DISABLE'} TRIGGER usage_stored")
     made = [
-        [event(number, f"api_key_{number % keys}") for number in range(batch * BATCH, (batch + 1) * BATCH)]
+        [event(number, f"api_key_{number % case.keys}") for number in range(batch * BATCH, (batch + 1) * BATCH)]
         for batch in range(batches + 1)
     ]
     async with Database(dsn, PoolSettings(size_min=1, size_max=1)) as database:
         sink = PostgresUsageSink(database)
-        journal = f"cost-{name}"
+        journal = f"cost-{time.time_ns()}"
         await sink.write(journal, 0, 1, made[0])
         async with database.connection(TIMEOUT_S) as own:
             pid = await own.fetchval("SELECT pg_backend_pid()")
-        log, used, began = await _log_position(connection), cpu_us(pid), time.perf_counter()
+        log, used = await _log_position(connection), cpu_us(pid)
         for number, events in enumerate(made[1:], 1):
             await sink.write(journal, number, number + 1, events)
-        took, used = time.perf_counter() - began, cpu_us(pid) - used
-    count = batches * BATCH
-    written = await _log_position(connection) - log
-    print_row(
-        f"{name}: CPU, WAL, a core's worth",
-        f"{used / count:.1f} µs/event",
-        f"{written / count:.0f} B/event",
-        f"{1e6 * count / used:,.0f}/s",
-        f"seen {count / took:,.0f}/s",
-    )
-    return used / count
+        used, log = cpu_us(pid) - used, await _log_position(connection) - log
+    if counted:
+        case.cpu_us.append(used / batches / BATCH)
+        case.log_bytes.append(log / batches / BATCH)
 
 
 async def _log_position(connection: asyncpg.Connection[asyncpg.Record]) -> int:
