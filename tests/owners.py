@@ -13,6 +13,8 @@ from gateway.adapters.postgres.accounts import create_account, create_user
 from tests.gateways import run
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.gateways import Gateway
 
 PASSWORD = "correct horse battery staple"
@@ -40,19 +42,22 @@ def make_user(gateway: Gateway, role: str = "member") -> str:
 class Owner:
     """A user who is logged in; nothing that is shown once may ever be in the gateway's log."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, role: str = "member") -> None:
         self._gateway = gateway
         self._session = requests.Session()
-        self.email = make_user(gateway)
+        self.email = make_user(gateway, role)
         login = self.ask("POST", "/auth/login", {"email": self.email, "password": PASSWORD})
         assert login.status_code == 200, login.text
         self.token: str = login.json()["token"]
         gateway.never_log(self.token)
         self._session.headers["Authorization"] = f"Bearer {self.token}"
 
-    def ask(self, method: str, path: str, value: Any = None) -> requests.Response:
+    def ask(
+        self, method: str, path: str, value: Any = None, headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
         """Send one request, with *value* as its JSON."""
-        return self._session.request(method, self._gateway.url + path, json=value, timeout=_TIMEOUT_S)
+        url = self._gateway.url + path
+        return self._session.request(method, url, json=value, headers=headers, timeout=_TIMEOUT_S)
 
     def told(self, status: int, method: str, path: str, value: Any = None) -> dict[str, Any]:
         """Ask, expect *status*, and give what the body says, which is nothing for 204."""
