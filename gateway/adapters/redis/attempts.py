@@ -74,7 +74,14 @@ class RedisLoginAttempts:
         # The address is the hash tag, so that both keys share a slot of a cluster.
         address = f"{KEY_PREFIX}:{{{attempt.address}}}"
         keys = [address, f"{address}:{attempt.email_digest}"]
-        words: list[str | int] = [verb, attempt.id, limits.address_max, limits.pair_max, limits.window_ms, limits.lease_ms]
+        words: list[str | int] = [
+            verb,
+            attempt.id,
+            limits.address_max,
+            limits.pair_max,
+            limits.window_ms,
+            limits.lease_ms,
+        ]
         try:
             async with asyncio.timeout(self._patience_s):
                 answer: list[int] = await self._script(keys=keys, args=words)
