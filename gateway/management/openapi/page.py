@@ -43,7 +43,8 @@ def docs_page(document: Mapping[str, Any]) -> str:
     """Write the page of *document*."""
     title = escape(document["info"]["title"])
     groups = _by_tag(document)
-    sections = "".join(_section(document, tag, operations) for tag, operations in groups.items())
+    common = _common(document)
+    sections = "".join(_section(document, tag, operations, common) for tag, operations in groups.items())
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -63,6 +64,7 @@ def docs_page(document: Mapping[str, Any]) -> str:
 <section id="authentication"><h2>Authentication</h2>{_authentication(document)}
 <p>The examples use these variables:</p>{_code(_SETTING)}</section>
 <section id="scopes"><h2>Scopes</h2>{_text(document["components"]["schemas"]["Scope"]["description"])}</section>
+<section id="refusals"><h2>Refusals</h2><p>What any request may get:</p>{_answers(document, common)}</section>
 {sections}
 </main>
 </body>
@@ -79,8 +81,15 @@ def _by_tag(document: Mapping[str, Any]) -> dict[str, list[tuple[str, str, dict[
     return {tag: operations for tag, operations in groups.items() if operations}
 
 
+def _common(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the responses that every operation has."""
+    every = [operation["responses"] for methods in document["paths"].values() for operation in methods.values()]
+    first = every[0] if every else {}
+    return {status: response for status, response in first.items() if all(has.get(status) == response for has in every)}
+
+
 def _navigation(groups: Mapping[str, list[tuple[str, str, dict[str, Any]]]]) -> str:
-    links = [("about", "About"), ("authentication", "Authentication"), ("scopes", "Scopes")]
+    links = [("about", "About"), ("authentication", "Authentication"), ("scopes", "Scopes"), ("refusals", "Refusals")]
     parts = [_list(f'<a href="#{anchor}">{name}</a>' for anchor, name in links)]
     for tag, operations in groups.items():
         parts.append(f'<p><a href="#{_anchor(tag)}">{escape(tag)}</a></p>')
@@ -130,13 +139,20 @@ def _authentication(document: Mapping[str, Any]) -> str:
     return _list(_inline(scheme["description"]) for scheme in schemes.values())
 
 
-def _section(document: Mapping[str, Any], tag: str, operations: list[tuple[str, str, dict[str, Any]]]) -> str:
+def _section(
+    document: Mapping[str, Any],
+    tag: str,
+    operations: list[tuple[str, str, dict[str, Any]]],
+    common: Mapping[str, Any],
+) -> str:
     about = next(known["description"] for known in document["tags"] if known["name"] == tag)
-    articles = "".join(_article(document, method, path, operation) for method, path, operation in operations)
+    articles = "".join(_article(document, method, path, operation, common) for method, path, operation in operations)
     return f'<section id="{_anchor(tag)}"><h2>{escape(tag)}</h2>{_text(about)}{articles}</section>\n'
 
 
-def _article(document: Mapping[str, Any], method: str, path: str, operation: Mapping[str, Any]) -> str:
+def _article(
+    document: Mapping[str, Any], method: str, path: str, operation: Mapping[str, Any], common: Mapping[str, Any]
+) -> str:
     anchor = _anchor(operation["operationId"])
     parts = [
         f'<article id="{anchor}"><h3><a href="#{anchor}">{escape(operation["summary"])}</a></h3>',
@@ -151,7 +167,10 @@ def _article(document: Mapping[str, Any], method: str, path: str, operation: Map
         needed = "" if operation["requestBody"]["required"] else ", may be left out"
         parts.append(f"<h4>Body <small>application/json{needed}</small></h4>{body_table(document, schema, _inline)}")
     parts.append(f"<h4>Example</h4>{_code(_curl(method, path, operation))}")
-    parts.append(f"<h4>Answers</h4>{_answers(document, operation['responses'])}</article>\n")
+    own = {status: response for status, response in operation["responses"].items() if status not in common}
+    others = ", ".join(common)
+    parts.append(f"<h4>Answers</h4>{_answers(document, own)}")
+    parts.append(f'<p>Besides, as <a href="#refusals">any request</a>: {others}.</p></article>\n')
     return "".join(parts)
 
 

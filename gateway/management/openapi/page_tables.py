@@ -96,7 +96,7 @@ def _bounds(schema: Mapping[str, Any]) -> Iterator[str]:
         if high is not None:
             yield f"{'up' if low is None else low} to {high}{unit}"
         elif low:
-            yield f"at least {low}{unit}"
+            yield f"at least {low}{unit.removesuffix('s') if low == 1 else unit}"
     if "format" in schema:
         yield schema["format"]
     if schema.get("default") is not None:

@@ -65,11 +65,12 @@ def _status(refusal: KnownRefusal) -> int:
 def _answer(operation: Operation, *, limited: bool) -> dict[str, Any]:
     headers = _headers([REQUEST_ID], [*operation.sends, *(RATE_LIMIT if limited else ())])
     if operation.status == 204:
-        return {"description": "Done.", "headers": headers}
+        return {"description": "Done; there is nothing to say.", "headers": headers}
     content: dict[str, Any] = {"schema": {"type": "string" if operation.media_type == "text/html" else "object"}}
+    description = "The document."
     if operation.answer is not None:
         content = {"schema": reference(operation.answer), "example": EXAMPLES[operation.answer.__name__]}
-    description = "Made." if operation.status == 201 else "Done."
+        description = (operation.answer.__doc__ or "").partition("\n")[0]
     found = {"description": description, "headers": headers, "content": {operation.media_type: content}}
     if operation.links:
         found["links"] = {
