@@ -12,7 +12,8 @@ import structlog
 
 from gateway.adapters.postgres.accounts import NoSuchAccount
 from gateway.adapters.postgres.audit import act_as
-from gateway.adapters.postgres.keys import IllegalStatus, delete_key, get_key, list_keys, rotate_key
+from gateway.adapters.postgres.key_lists import list_keys
+from gateway.adapters.postgres.keys import IllegalStatus, delete_key, get_key, rotate_key
 from gateway.core.answers import Answer, json_answer
 from gateway.management.bodies import checked, read_body, read_json, read_query
 from gateway.management.idempotency import Done, Idempotency, read_repeatable
