@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.adapters.postgres.accounts import NoSuchAccount
 from gateway.adapters.postgres.audit import audit_as_one
-from gateway.adapters.postgres.audit import audit_as_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -153,13 +152,9 @@ async def _import(connection: Connection, keys: Iterable[ImportedKey], problems:
     clashes = await connection.fetch(_CLASHES, problems.kept_max, timeout=IMPORT_TIMEOUT_S)
     if clashes:
         problems.merge(map(_clash, clashes), clashes[0]["clashes"])
-    if problems.total:
-        return 0
-    if not count:
+    if problems.total or not count:
         return 0
     steps.storing(count)
-    owner = await connection.fetchval("SELECT account_id FROM staged_keys LIMIT 1")
-    await audit_as_one(connection, "keys.imported", count, subject_id=owner, account_id=owner)
     await connection.execute(_AS_ONE)
     for account in await connection.fetch(_ACCOUNTS, timeout=IMPORT_TIMEOUT_S):
         owner = account["account_id"]
