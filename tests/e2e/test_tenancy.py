@@ -66,7 +66,8 @@ def account_of(gateway: Gateway, owner: Owner) -> str:
 
 
 def test_every_route_that_names_a_key_is_tried_here() -> None:
-    assert {route.name for route in BUILT_IN_ROUTES if "{id}" in str(route.pattern)} <= CALLS.keys()
+    naming_a_key = {route.name for route in BUILT_IN_ROUTES if route.pattern.text.startswith("/api-keys/{id}")}
+    assert {"keys.get", "keys.audit"} <= naming_a_key <= CALLS.keys()
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])
