@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from tests.backends import backend
 from tests.demos import demo
-from tests.gateways import gateway, gateway_server, start_gateway
 from tests.servers import (
     own_postgres,
     postgres_dsn,
     postgres_server,
     redis_url,
     servers_directory,
+    stopped_postgres,
     valkey,
     valkey_server,
 )
+from tests.serving import gateway, gateway_server, start_gateway
 
 __all__ = [
     "backend",
@@ -26,6 +27,7 @@ __all__ = [
     "redis_url",
     "servers_directory",
     "start_gateway",
+    "stopped_postgres",
     "valkey",
     "valkey_server",
 ]
