@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import jwt
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
@@ -23,7 +22,7 @@ from gateway.adapters.identity.jwks import IdentityProviderDown
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey | Ed448PublicKey
+PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
 FETCH_AGAIN_S: Final = 10.0
 """Seconds between two fetches for the sake of a key that is not known: it may be new, and it may be made up."""
@@ -150,7 +149,7 @@ def _algorithms(key: object) -> tuple[str, ...]:
             return _RSA if key.key_size >= RSA_BITS_MIN else ()
         case EllipticCurvePublicKey():
             return (_CURVES[key.curve.name],) if key.curve.name in _CURVES else ()
-        case Ed25519PublicKey() | Ed448PublicKey():
+        case Ed25519PublicKey():
             return ("EdDSA",)
         case _:
             return ()
