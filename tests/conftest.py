@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.backends import backend
-from tests.demos import demo
+from tests.demos import demo, demo_state, new_demo
 from tests.servers import (
     own_postgres,
     postgres_dsn,
@@ -19,8 +19,10 @@ from tests.serving import gateway, gateway_server, start_gateway
 __all__ = [
     "backend",
     "demo",
+    "demo_state",
     "gateway",
     "gateway_server",
+    "new_demo",
     "own_postgres",
     "postgres_dsn",
     "postgres_server",
