@@ -166,10 +166,10 @@ class StoredSigningKeys:
         return stored
 
     def _usable(self, stored: list[StoredSigningKey]) -> Signer | None:
-        """Give the newest settled pair whose private half can be read here; without a settled one, the newest."""
+        """Give the newest settled pair whose private half can be read here; without a settled one, the oldest."""
         usable = [(key.age_s >= SETTLED_S, signer) for key in stored if (signer := self._open(key)) is not None]
         settled = [signer for is_settled, signer in usable if is_settled]
-        return settled[0] if settled else usable[0][1] if usable else None
+        return settled[0] if settled else usable[-1][1] if usable else None
 
     def _open(self, key: StoredSigningKey) -> Signer | None:
         if key.algorithm != ALGORITHM or not self._encryption.knows(key.secret_key_id):

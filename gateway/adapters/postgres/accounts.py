@@ -134,7 +134,8 @@ async def change_password(connection: Connection, user_id: str, password_hash: s
 async def set_disabled(connection: Connection, user_id: str, *, disabled: bool) -> None:
     """Disable a user, which ends all logins for good, or let the user log in again."""
     await connection.execute(
-        "UPDATE users SET disabled = $2, session_generation = session_generation + $2::int WHERE id = $1",
+        "UPDATE users SET disabled = $2::boolean, session_generation = session_generation + $2::boolean::int"
+        " WHERE id = $1",
         user_id,
         disabled,
     )
