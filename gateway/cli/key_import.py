@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from typing import TYPE_CHECKING, Final, TextIO
 
 import click
@@ -16,6 +15,7 @@ from gateway.cli.database import checked_connection, only_account
 from gateway.cli.key_lines import Destination, csv_lines, imported_keys, json_lines
 from gateway.cli.key_options import account_option
 from gateway.cli.key_output import print_json
+from gateway.cli.progress import Progress
 from gateway.cli.run import config_option, load_or_exit
 from gateway.core.snapshot import KeyFormat
 from gateway.management.key_bodies import Rules
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 INTERRUPTED: Final = 130
 
 _LOOK_EVERY: Final = 1000
-_TERMINAL_S: Final = 0.2
-_LOG_S: Final = 10.0
 
 
 @click.command("import")
@@ -71,7 +69,7 @@ def import_command(
                 read(file), Destination(owner, key_format, encryption_of(config.secrets)), rules, problems
             )
             try:
-                return await import_keys(connection, found, problems, progress.steps, dry_run=dry_run)
+                return await import_keys(connection, found, problems, _steps(progress), dry_run=dry_run)
             except NoSuchAccount:
                 raise click.ClickException(f"there is no account {owner}; see `gateway accounts list`") from None
             except UnicodeDecodeError:
@@ -87,54 +85,24 @@ def import_command(
         progress.end()
     if problems.total:
         raise click.ClickException(_refused(problems))
-    _print(count, time.monotonic() - progress.began, dry_run=dry_run, as_json=as_json)
+    _print(count, progress.seconds, dry_run=dry_run, as_json=as_json)
 
 
-class Progress:
-    """Says how far an import is: one line that changes at a terminal, and elsewhere a line every ten seconds."""
+def _steps(progress: Progress) -> Steps:
+    """Tell *progress* how far the import is."""
+    count = 0
 
-    def __init__(self, to: TextIO) -> None:
-        """Begin now."""
-        self._to = to
-        self._terminal = to.isatty()
-        self._count = 0
-        self._open = False
-        self.began = self._shown_at = time.monotonic()
-        self.steps = Steps(self._read, self._checking, self._storing)
+    def read() -> None:
+        nonlocal count
+        count += 1
+        if count % _LOOK_EVERY == 0 and progress.due():
+            progress.say(f"read {count:,} keys, {count / progress.seconds:,.0f} a second")
 
-    def end(self) -> None:
-        """End the line that changes, if there is one."""
-        if self._open:
-            self._to.write("\n")
-            self._open = False
-
-    def _read(self) -> None:
-        self._count += 1
-        if self._count % _LOOK_EVERY:
-            return
-        now = time.monotonic()
-        if now - self._shown_at >= (_TERMINAL_S if self._terminal else _LOG_S):
-            self._shown_at = now
-            self._show(f"read {self._count:,} keys, {self._count / (now - self.began):,.0f} a second")
-
-    def _checking(self, count: int) -> None:
-        self._step(f"read {count:,} keys; looking for those that exist already")
-
-    def _storing(self, count: int) -> None:
-        self._step(f"read {count:,} keys; storing them")
-
-    def _step(self, text: str) -> None:
-        # A short import that goes to a log needs no diary.
-        if self._terminal or time.monotonic() - self.began >= _LOG_S:
-            self._show(text)
-
-    def _show(self, text: str) -> None:
-        if self._terminal:
-            self._to.write(f"\r\x1b[K{text}")
-            self._open = True
-        else:
-            self._to.write(f"{text}\n")
-        self._to.flush()
+    return Steps(
+        read,
+        lambda number: progress.say(f"read {number:,} keys; looking for those that exist already"),
+        lambda number: progress.say(f"read {number:,} keys; storing them"),
+    )
 
 
 def _refused(problems: LineProblems) -> str:

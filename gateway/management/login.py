@@ -62,7 +62,8 @@ class Login:
         # Before the password is looked at: guesses that are refused cost neither a query nor a hash.
         async with self._throttle.attempt(asked, body.email):
             user = await self._authenticated(body)
-        token, expires_in = await self._tokens.issue(Session(user.id, user.account_id, user.role), asked.now)
+        session = Session(user.id, user.account_id, user.role, user.session_generation)
+        token, expires_in = await self._tokens.issue(session, asked.now)
         await self._renew_hash(user, body.password)
         answer = {
             "token": token,

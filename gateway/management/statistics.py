@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.adapters.postgres.statistics import KeyUsage
     from gateway.core.answers import Asked
     from gateway.core.statistics import Period
-    from gateway.management.tokens import SessionTokens
+    from gateway.management.sessions import Sessions
 
 TOP_ENDPOINTS_MAX: Final = 10
 CSV_TYPE: Final = ("Content-Type", "text/csv; charset=utf-8")
@@ -63,14 +63,14 @@ class UsageQuery(Body):
 class StatisticsAnswers:
     """Answers GET /api-keys/{id}/stats and GET /usage; each may raise Refused and DatabaseDown."""
 
-    def __init__(self, database: Database, tokens: SessionTokens) -> None:
+    def __init__(self, database: Database, sessions: Sessions) -> None:
         """Take the collaborators."""
         self._database = database
-        self._tokens = tokens
+        self._sessions = sessions
 
     async def of_key(self, asked: Asked) -> Answer:
         """Answer with the usage of a key in a period that ends now; a deleted key still has its statistics."""
-        session = await self._tokens.session(asked)
+        session = await self._sessions.session(asked)
         key_id, visible = key_id_of(asked), visible_account(session)
         query = read_query(asked, StatisticsQuery)
         period = PERIODS[query.period]
@@ -84,7 +84,7 @@ class StatisticsAnswers:
 
     async def of_account(self, asked: Asked) -> Answer:
         """Answer with the usage of the account's keys in a period that ends now, by key, endpoint or day."""
-        session = await self._tokens.session(asked)
+        session = await self._sessions.session(asked)
         query = read_query(asked, UsageQuery)
         period = PERIODS[query.period]
         async with self._database.connection() as connection:

@@ -68,7 +68,7 @@ class IdentityProvider(Section):
     cache_ttl_s: Number = Field(default=300.0, ge=1, le=86_400)
     """Seconds until the keys are fetched again. A token with a key that is not known fetches them sooner."""
     max_stale_s: Number = Field(default=3600.0, ge=0, le=604_800)
-    """Seconds that fetched keys go on working while the provider is away."""
+    """Seconds beyond cache_ttl_s that fetched keys go on working while the provider is away."""
 
 
 class Auth(Section):
@@ -84,7 +84,8 @@ class Auth(Section):
     """What login tokens name as their audience (`aud`)."""
     signing_key_file: SigningKeyFile | None = None
     """A PEM file with the Ed25519 key that login tokens are signed with, PKCS #8; further keys in it, private or
-    public, only verify. By default signing keys are made and kept in Postgres."""
+    public, only verify. A relative path begins at the working directory. By default signing keys are made and kept in
+    Postgres."""
     password_hash: PasswordHash = PasswordHash()
     """What it costs to check a password."""
     login_throttle: LoginThrottle = LoginThrottle()

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.gateways import run, serving
-from tests.servers import execute
+from tests.gateways import run
+from tests.servers import make_database
+from tests.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from gateway.embedded.postgres import EmbeddedPostgres
     from gateway.embedded.valkey import EmbeddedValkey
     from tests.gateways import Gateway
+
+pytestmark = pytest.mark.xdist_group("proxied")  # One gateway for all of them.
 
 BUDGETS = "/api/public/budgets"
 PROXY, FARTHER_PROXY, STRANGER = "127.77.0.1", "2001:db8:77::2", "127.78.0.1"
@@ -97,8 +100,7 @@ def proxied(
     tmp_path_factory: pytest.TempPathFactory, postgres_server: EmbeddedPostgres, valkey_server: EmbeddedValkey
 ) -> Iterator[Gateway]:
     """A gateway that trusts some proxies."""
-    run(execute(postgres_server.dsn, "CREATE DATABASE of_the_proxied TEMPLATE migrated"))
-    dsn = postgres_server.dsn_of("of_the_proxied")
+    dsn = run(make_database(postgres_server, "of_the_proxied"))
     directory = tmp_path_factory.mktemp("proxied")
     with serving(directory, dsn, valkey_server.url, trusted_proxies=TRUSTED) as gateway:
         yield gateway

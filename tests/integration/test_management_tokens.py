@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway.adapters.postgres.pool import DatabaseDown
 from gateway.adapters.secrets.encryption import Encryption
 from gateway.management import signing_keys
-from gateway.management.signing_keys import SigningKeys
+from gateway.management.signing_keys import StoredSigningKeys
 from gateway.management.tokens import Session, SessionTokens
 from tests.integration.managing import database_at
 from tests.unit.management.asking import NOW
@@ -33,7 +33,7 @@ LIFETIME_S = 600
 
 
 def tokens_on(database: Database, key: bytes = KEY) -> SessionTokens:
-    return SessionTokens(SigningKeys(database, Encryption(key)), "gateway", "gateway", LIFETIME_S)
+    return SessionTokens(StoredSigningKeys(database, Encryption(key)), "gateway", "gateway", LIFETIME_S)
 
 
 @pytest.fixture
