@@ -52,6 +52,7 @@ def management_answers(config: Config, database: Database) -> ManagementAnswers:
         "keys.audit": AuditAnswers(database, known.sessions).page,
         "keys.stats": statistics.of_key,
         "usage": statistics.of_account,
+        "usage.csv": statistics.of_account_as_csv,
         "webhooks.test": WebhookTest(database).test,
         "openapi": documents.openapi,
         "docs": documents.docs,

@@ -51,17 +51,16 @@ class StatisticsQuery(Body):
 
 
 class UsageQuery(Body):
-    """What GET /usage takes in its query; other parameters mean nothing, and do no harm."""
+    """What GET /usage and GET /usage.csv take in its query; other parameters mean nothing, and do no harm."""
 
     model_config = ConfigDict(extra="ignore")
 
     period: PeriodName = "7d"
     group_by: Literal["key", "endpoint", "day"] = "key"
-    format: Literal["json", "csv"] = "json"
 
 
 class StatisticsAnswers:
-    """Answers GET /api-keys/{id}/stats and GET /usage; each may raise Refused and DatabaseDown."""
+    """Answers GET /api-keys/{id}/stats, GET /usage and GET /usage.csv; each may raise Refused and DatabaseDown."""
 
     def __init__(self, database: Database, sessions: Sessions) -> None:
         """Take the collaborators."""
@@ -84,6 +83,15 @@ class StatisticsAnswers:
 
     async def of_account(self, asked: Asked) -> Answer:
         """Answer with the usage of the account's keys in a period that ends now, by key, endpoint or day."""
+        query, rows = await self._of_account(asked)
+        return json_answer(200, {"period": query.period, "groupBy": query.group_by, "data": rows})
+
+    async def of_account_as_csv(self, asked: Asked) -> Answer:
+        """Answer with the same as comma-separated values."""
+        query, rows = await self._of_account(asked)
+        return _csv_answer([_GROUP_MEMBERS[query.group_by], *_shown_sums(_NOTHING)], rows)
+
+    async def _of_account(self, asked: Asked) -> tuple[UsageQuery, list[dict[str, Any]]]:
         session = await self._sessions.session(asked)
         query = read_query(asked, UsageQuery)
         period = PERIODS[query.period]
@@ -91,10 +99,7 @@ class StatisticsAnswers:
             usages = await account_usage(
                 connection, visible_account(session), period.start(asked.now), period.step, query.group_by
             )
-        rows = [{_GROUP_MEMBERS[query.group_by]: usage.name, **_shown_sums(usage.sums)} for usage in usages]
-        if query.format == "csv":
-            return _csv_answer([_GROUP_MEMBERS[query.group_by], *_shown_sums(_NOTHING)], rows)
-        return json_answer(200, {"period": period.name, "groupBy": query.group_by, "data": rows})
+        return query, [{_GROUP_MEMBERS[query.group_by]: usage.name, **_shown_sums(usage.sums)} for usage in usages]
 
 
 def shown_statistics(usage: KeyUsage, period: Period, now: float, include: frozenset[str]) -> dict[str, Any]:
