@@ -31,6 +31,7 @@ _TAGS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "Login": "An e-mail and a password for a token, which the management of keys asks for.",
         "API keys": "Keys are managed by the people who own them. What belongs to another account is 404.",
+        "Usage": "What keys are used for. Requests are counted exactly once, refused ones included.",
         "Webhooks": "What can be done with an API key besides using the services behind it.",
         "Documents": "This description.",
     }
