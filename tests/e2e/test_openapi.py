@@ -70,7 +70,7 @@ def test_usage_is_answered_as_described(gateway: Gateway) -> None:
     told = description.check("keys.stats", owner.ask("GET", path))
     assert [reason["reason"] for reason in told["denials"]] == ["insufficient_scope"]
     for group in ("key", "endpoint", "day"):
-        assert description.check("usage", owner.ask("GET", f"/usage?groupBy={group}"))["data"]
+        assert description.check("usage.get", owner.ask("GET", f"/usage?groupBy={group}"))["data"]
     assert owner.ask("GET", "/usage.csv").headers["Content-Type"] == "text/csv; charset=utf-8"
 
 
