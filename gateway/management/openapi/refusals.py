@@ -12,7 +12,7 @@ from gateway.core import decision as d
 from gateway.core.bucket import Limit, Standing, Taken
 from gateway.core.denials import Refusal, refuse
 from gateway.management import refusals
-from gateway.management.openapi import views
+from gateway.management.openapi import refusal_views as views
 
 if TYPE_CHECKING:
     from gateway.management.openapi.views import View
