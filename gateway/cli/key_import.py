@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -21,9 +24,11 @@ from gateway.core.snapshot import KeyFormat
 from gateway.management.key_bodies import Rules
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 INTERRUPTED: Final = 130
+STOPPED: Final = "stopped; nothing was imported"
 
 _LOOK_EVERY: Final = 1000
 
@@ -57,11 +62,12 @@ def import_command(
     config = load_or_exit(config_file)
     read = csv_lines if (form or ("csv" if file.name.lower().endswith(".csv") else "jsonl")) == "csv" else json_lines
     problems = LineProblems(shown)
-    progress = Progress(sys.stderr)
+    progress, interrupt = Progress(sys.stderr), _Interrupt()
     # A key that has expired already is imported as it is, and refused as expired rather than as unknown.
     rules = Rules(config.scopes, float("-inf"), config.webhooks.allow_private)
 
     async def work() -> int:
+        interrupt.arm()
         async with checked_connection(config, timeout_s=IMPORT_TIMEOUT_S) as connection:
             owner = account_id or await only_account(connection)
             key_format = KeyFormat(config.keys.prefixes, config.keys.legacy)
@@ -69,7 +75,7 @@ def import_command(
                 read(file), Destination(owner, key_format, encryption_of(config.secrets)), rules, problems
             )
             try:
-                return await import_keys(connection, found, problems, _steps(progress), dry_run=dry_run)
+                return await import_keys(connection, found, problems, _steps(progress, interrupt), dry_run=dry_run)
             except NoSuchAccount:
                 raise click.ClickException(f"there is no account {owner}; see `gateway accounts list`") from None
             except UnicodeDecodeError:
@@ -77,9 +83,9 @@ def import_command(
 
     try:
         count = asyncio.run(work())
-    except KeyboardInterrupt:
+    except asyncio.CancelledError:
         progress.end()
-        click.echo("stopped; nothing was imported", err=True)
+        click.echo(STOPPED, err=True)
         sys.exit(INTERRUPTED)
     finally:
         progress.end()
@@ -88,8 +94,33 @@ def import_command(
     _print(count, progress.seconds, dry_run=dry_run, as_json=as_json)
 
 
-def _steps(progress: Progress) -> Steps:
-    """Tell *progress* how far the import is."""
+class _Interrupt:
+    """What Ctrl-C does, by how far the import is.
+
+    While lines are read it ends the process: a read that waits for a pipe lets nothing else happen, and Postgres undoes
+    what was not committed. Then it ends the transaction; a commit cannot be taken back, and is waited for.
+    """
+
+    def __init__(self) -> None:
+        self.act: Callable[[], object] = _end_here
+        self.cancel: Callable[[], object] = _end_here
+
+    def arm(self) -> None:
+        """Handle Ctrl-C from here on; in a thread of somebody else's process it is theirs."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        self.cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGINT, lambda _number, _frame: self.act())
+
+
+def _end_here() -> None:
+    click.echo(f"\n{STOPPED}" if sys.stderr.isatty() else STOPPED, err=True)
+    os._exit(INTERRUPTED)
+
+
+def _steps(progress: Progress, interrupt: _Interrupt) -> Steps:
+    """Tell *progress* and *interrupt* how far the import is."""
     count = 0
 
     def read() -> None:
@@ -98,11 +129,17 @@ def _steps(progress: Progress) -> Steps:
         if count % _LOOK_EVERY == 0 and progress.due():
             progress.say(f"read {count:,} keys, {count / progress.seconds:,.0f} a second")
 
-    return Steps(
-        read,
-        lambda number: progress.say(f"read {number:,} keys; looking for those that exist already"),
-        lambda number: progress.say(f"read {number:,} keys; storing them"),
-    )
+    def checking(number: int) -> None:
+        interrupt.act = interrupt.cancel
+        progress.say(f"read {number:,} keys; looking for those that exist already")
+
+    def storing(number: int) -> None:
+        progress.say(f"read {number:,} keys; storing them")
+
+    def committing() -> None:
+        interrupt.act = lambda: None
+
+    return Steps(read, checking, storing, committing)
 
 
 def _refused(problems: LineProblems) -> str:
