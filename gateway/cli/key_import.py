@@ -35,7 +35,12 @@ _LOOK_EVERY: Final = 1000
 
 @click.command("import")
 @click.argument("file", type=click.File(encoding="utf-8-sig"))
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), help="[default: by the name's ending, or jsonl]")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl"]),
+    help="What FILE is.  [default: by the ending of its name, or jsonl]",
+)
 @click.option("--dry-run", is_flag=True, help="Do everything, and undo it again.")
 @click.option("--problems", "shown", type=click.IntRange(1, 10_000), default=20, show_default=True, metavar="N",
               help="How many bad lines to tell at most.")  # fmt: skip
@@ -52,12 +57,18 @@ def import_command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Import the keys in FILE (- is standard input), all of them or none.
+    r"""Import existing keys from FILE, all of them or none.
 
-    FILE is CSV with a header, or a JSON object a line. Members: name, scopes, and key or sha256 (hex); also id,
-    description, rateLimitPerHour, status, allowedIps, expiresAt, webhookUrl with its webhookSecret, and keyPrefix
-    beside sha256. In CSV, lists are separated by blanks. Ids, statuses and expiry are kept as they are, a past one too.
-    Keys that were not issued by a gateway, and digests, need keys.legacy: true in the settings.
+    FILE is CSV with a header, or a JSON object a line; - is standard input.
+
+    \b
+        name,scopes,key
+        Shop,READ_BUDGETS WRITE_BUDGETS,bk_live_1234567890abcdef1234567890abcdef
+
+    Members: name, scopes, and key or sha256 (hex); also id, description, rateLimitPerHour, status, allowedIps,
+    expiresAt, webhookUrl with its webhookSecret, and keyPrefix beside sha256. In CSV, lists are separated by blanks.
+    Ids, statuses and expiry are kept as they are, a past one too. Keys that were not issued by a gateway, and digests,
+    need keys.legacy: true in the settings.
     """
     config = load_or_exit(config_file)
     read = csv_lines if (form or ("csv" if file.name.lower().endswith(".csv") else "jsonl")) == "csv" else json_lines
