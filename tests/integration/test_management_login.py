@@ -67,6 +67,8 @@ async def test_a_hash_of_another_cost_is_renewed_at_the_next_login(asking: Manag
     assert await connection.fetchval("SELECT password_hash FROM users") == old
     await asking.told(200, "login", {"email": EMAIL, "password": PASSWORD})
     renewed = await connection.fetchval("SELECT password_hash FROM users")
+    actor = await connection.fetchval("SELECT actor_kind FROM audit_log WHERE action = 'user.updated' ORDER BY id DESC")
+    assert actor == "user"
     await connection.close()
     assert extract_parameters(renewed).memory_cost == 64
     await asking.told(200, "login", {"email": EMAIL, "password": PASSWORD})
