@@ -57,7 +57,7 @@ def import_command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    r"""Import existing keys from FILE, all of them or none.
+    """Import existing keys from FILE, all of them or none.
 
     FILE is CSV with a header, or a JSON object a line; - is standard input.
 
@@ -69,7 +69,7 @@ def import_command(
     expiresAt, webhookUrl with its webhookSecret, and keyPrefix beside sha256. In CSV, lists are separated by blanks.
     Ids, statuses and expiry are kept as they are, a past one too. Keys that were not issued by a gateway, and digests,
     need keys.legacy: true in the settings.
-    """
+    """  # noqa: D301  # the escape is click's mark for a paragraph that keeps its lines
     config = load_or_exit(config_file)
     read = csv_lines if (form or ("csv" if file.name.lower().endswith(".csv") else "jsonl")) == "csv" else json_lines
     problems = LineProblems(shown)
