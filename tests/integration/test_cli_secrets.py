@@ -115,6 +115,13 @@ async def test_an_unknown_key_is_named_and_nothing_is_changed(commands: Commands
     assert await key_ids(commands) == {old: KEYS}
 
 
+async def test_one_unknown_key_among_known_ones_stops_it_before_anything_is_changed(commands: Commands) -> None:
+    await commands.fetch("UPDATE api_keys SET webhook_secret_key_id = 'lost' WHERE id = 'key_1000'")
+    assert "secrets are encrypted 1 with the key lost, which is not in the settings" in await commands.wrong(*ROTATE)
+    await commands.fetch("UPDATE api_keys SET webhook_secret_key_id = $1 WHERE id = 'key_1000'", Encryption(OLD).key_id)
+    assert await key_ids(commands) == {Encryption(OLD).key_id: KEYS}
+
+
 async def test_a_damaged_secret_is_told_and_does_not_hold_up_the_others(commands: Commands) -> None:
     await commands.fetch("UPDATE api_keys SET webhook_secret = '\\x00' WHERE id = 'key_0007'")
     said = await commands.wrong(*ROTATE)

@@ -75,6 +75,8 @@ async def test_what_a_search_means(connection: Connection) -> None:
     assert await names_of(connection, account, search="SHOP") == (["Shop Rome", "Shop Paris", "Shop Berlin"], 3)
     assert await names_of(connection, account, search="%") == (["100 % wool"], 1)
     assert await names_of(connection, account, search="_") == (list(reversed(NAMES)), 8), "every prefix has one"
+    assert await names_of(connection, account, search="Sh_p") == ([], 0)
+    assert await names_of(connection, account, search="Shop%e") == ([], 0)
     assert await names_of(connection, account, search="k\\s") == (["back\\slash"], 1)
     assert await names_of(connection, account, search="bk_live_", limit=2) == (["Warehouse", "Shop Rome"], 8)
     (key,) = (await list_keys(connection, account, search="Paris")).keys
