@@ -43,7 +43,7 @@ bearer = "${{SECRET}}"
 [auth.openapi.apiKey]
 bearer = "${{SECRET}}"
 [generation]
-max-examples = 10
+max-examples = 6
 database = "none"
 no-shrink = true
 [[operations]]
