@@ -13,6 +13,7 @@ import pytest
 from gateway.adapters.postgres.accounts import create_account, create_user
 from gateway.adapters.postgres.audit import audit_as_one, list_audit
 from gateway.adapters.postgres.events import PostgresUsageSink
+from gateway.adapters.postgres.idempotency import expire
 from gateway.adapters.postgres.keys import NewKey, create_key
 from gateway.adapters.postgres.migrate import migrate
 from tests.house.tree import TOP
@@ -85,6 +86,7 @@ async def test_the_gateways_own_role_can_do_all_but_change_the_log(runtime_dsn: 
         await ada.told(200, "keys.rotate", key_id=made["id"])
         assert (await ada.ask("keys.delete", key_id=made["id"])).status == 204
         assert (await ada.told(200, "keys.audit", key_id=made["id"]))["pagination"]["total"] == 4
+        assert await expire(asking.database) == 0
         assert await PostgresUsageSink(asking.database).write("journal", 0, 10, [EVENT]) == 10
     connection = await asyncpg.connect(runtime_dsn)
     try:
