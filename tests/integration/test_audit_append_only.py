@@ -94,7 +94,7 @@ async def test_the_gateways_own_role_can_do_all_but_change_the_log(runtime_dsn: 
         assert await PostgresUsageSink(asking.database).write("journal", 0, 10, [EVENT]) == 10
         async with asking.database.connection(20) as connection:
             await make_partition(connection, date(2020, 1, 1))
-            assert await look_after_usage(connection, NOW, 90) == Cleared(partitions=1)
+        assert await look_after_usage(asking.database, NOW, 90) == Cleared(partitions=1)
     connection = await asyncpg.connect(runtime_dsn)
     try:
         for attempt in ATTEMPTS:
