@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.backends import backend
-from tests.demos import demo
-from tests.gateways import gateway, gateway_server, start_gateway
+from tests.demos import demo, demo_state, new_demo
 from tests.servers import (
     own_postgres,
     postgres_dsn,
     postgres_server,
     redis_url,
     servers_directory,
+    stopped_postgres,
     valkey,
     valkey_server,
 )
+from tests.serving import gateway, gateway_server, start_gateway
 
 if TYPE_CHECKING:
     import pytest
@@ -23,14 +24,17 @@ if TYPE_CHECKING:
 __all__ = [
     "backend",
     "demo",
+    "demo_state",
     "gateway",
     "gateway_server",
+    "new_demo",
     "own_postgres",
     "postgres_dsn",
     "postgres_server",
     "redis_url",
     "servers_directory",
     "start_gateway",
+    "stopped_postgres",
     "valkey",
     "valkey_server",
 ]

@@ -1,14 +1,9 @@
-"""The gateway as a process in front of a recording backend, on a real Postgres and Valkey.
-
-`gateway` is one for a whole pytest process: a test has it to itself, with new keys and fresh addresses. A test that
-stops or kills what belongs to it asks for `start_gateway`.
-"""
+"""The gateway as a process in front of a recording backend: how to start it, ask it, and look into it."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import json
 import os
 import signal
@@ -18,23 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
-import pytest
 import requests
 import yaml
 
 from gateway.adapters.postgres.accounts import create_account
 from gateway.adapters.postgres.keys import CreatedKey, NewKey, create_key
 from gateway.embedded.listening import free_port
-from tests.backends import Backend
 from tests.demos import wait_until
 from tests.servers import execute, gone
 from tests.wire import Wire, fresh_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Coroutine, Sequence
 
-    from gateway.embedded.postgres import EmbeddedPostgres
-    from gateway.embedded.valkey import EmbeddedValkey
+    from tests.backends import Backend
     from tests.wire import Answer
 
 ROOT = Path(__file__).parent.parent
@@ -255,74 +247,3 @@ class Gateway:
             self._process.kill()
             self._process.wait(10)
             assert wait_until(lambda: all(gone(pid) for pid in pids), 10)
-
-
-@contextlib.contextmanager
-def serving(directory: Path, dsn: str, redis_url: str, address: str = "127.0.0.1", **more: Any) -> Iterator[Gateway]:
-    """Run a gateway with *more* settings while the block runs, and expect it to end in order."""
-    backend = Backend()
-    gateway = Gateway(directory, dsn, redis_url, backend, settings(backend.url) | more, address)
-    try:
-        gateway.start()
-        yield gateway
-        assert gateway.end() == 0
-        gateway.check_log()
-    finally:
-        gateway.kill()
-        backend.close()
-
-
-@pytest.fixture(scope="session")
-def gateway_server(
-    tmp_path_factory: pytest.TempPathFactory, postgres_server: EmbeddedPostgres, valkey_server: EmbeddedValkey
-) -> Iterator[Gateway]:
-    """The gateway of this pytest process; a test wants `gateway` instead."""
-    run(execute(postgres_server.dsn, "CREATE DATABASE of_the_gateway TEMPLATE migrated"))
-    dsn = postgres_server.dsn_of("of_the_gateway")
-    with serving(tmp_path_factory.mktemp("gateway"), dsn, valkey_server.url) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def gateway(gateway_server: Gateway) -> Iterator[Gateway]:
-    """A gateway that serves; whatever the test did, it serves afterwards, and has not logged a bug or a key."""
-    gateway = gateway_server
-    logged, workers = len(gateway.output), gateway.workers
-    gateway.backend.forget()
-    yield gateway
-    assert not gateway.backend.failures
-    assert gateway.workers == workers
-    gateway.check_log(since=logged)
-
-
-@pytest.fixture
-def start_gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
-    """Start a gateway of the test's own: `start_gateway(dsn, redis_url, change)`, where *change* edits its settings."""
-    started: list[Gateway] = []
-
-    def start(
-        dsn: str,
-        redis_url: str,
-        change: Callable[[dict[str, Any]], None] | None = None,
-        *arguments: str,
-        wait: bool = True,
-    ) -> Gateway:
-        backend = Backend()
-        document = settings(backend.url)
-        if change is not None:
-            change(document)
-        directory = tmp_path / f"gateway-{len(started)}"
-        directory.mkdir()
-        gateway = Gateway(directory, dsn, redis_url, backend, document)
-        started.append(gateway)
-        if wait:
-            gateway.start(*arguments)
-        else:
-            gateway.begin(*arguments)
-        return gateway
-
-    yield start
-    for gateway in started:
-        gateway.kill()
-        gateway.backend.close()
-        gateway.check_log()

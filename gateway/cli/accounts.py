@@ -14,12 +14,13 @@ from gateway.adapters.postgres.accounts import (
     EmailTaken,
     NoSuchAccount,
     User,
+    change_password,
     create_account,
     create_user,
     find_user,
     list_accounts,
     list_users,
-    set_password_hash,
+    set_disabled,
 )
 from gateway.cli.database import checked_connection, only_account
 from gateway.cli.run import config_option, load_or_exit
@@ -27,9 +28,11 @@ from gateway.core.denials import iso_time
 from gateway.management.passwords import PASSWORD_MAX_BYTES, Passwords
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from gateway.adapters.postgres.accounts import Account
+    from gateway.adapters.postgres.connection import Connection
     from gateway.settings.schema import Config
 
 PASSWORD_MIN_CHARACTERS: Final = 12
@@ -128,21 +131,45 @@ def create_user_command(email: str, account_id: str | None, role: str, config_fi
 @users.command("passwd")
 @click.argument("email")
 @config_option
-def change_password_command(email: str, config_file: Path) -> None:
-    """Give the user EMAIL a new password, asked for or read from standard input."""
+@json_option
+def change_password_command(email: str, config_file: Path, *, as_json: bool) -> None:
+    """Give the user EMAIL a new password, asked for or read from standard input, and end all logins."""
     config = load_or_exit(config_file)
     password = _read_password()
 
-    async def work() -> None:
-        password_hash = await _hashed(config, password)
-        async with checked_connection(config) as connection:
-            user = await find_user(connection, email)
-            if user is None:
-                raise click.ClickException(f"there is no user {email}; see `gateway users list`")
-            await set_password_hash(connection, user.id, password_hash)
+    async def change(connection: Connection, user: User) -> None:
+        await change_password(connection, user.id, await _hashed(config, password))
 
-    asyncio.run(work())
-    click.echo(f"{email} has a new password; logins that were made before go on until their tokens expire")
+    changed = asyncio.run(_changed(config, email, change))
+    click.echo(_json(_shown(changed)) if as_json else f"{email} has a new password, and logins made before have ended")
+
+
+@users.command("disable")
+@click.argument("email")
+@config_option
+@json_option
+def disable_user_command(email: str, config_file: Path, *, as_json: bool) -> None:
+    """Let the user EMAIL log in no more, and end all logins. API keys of the account go on working."""
+
+    async def change(connection: Connection, user: User) -> None:
+        await set_disabled(connection, user.id, disabled=True)
+
+    changed = asyncio.run(_changed(load_or_exit(config_file), email, change))
+    click.echo(_json(_shown(changed)) if as_json else f"{email} is disabled, and all logins have ended")
+
+
+@users.command("enable")
+@click.argument("email")
+@config_option
+@json_option
+def enable_user_command(email: str, config_file: Path, *, as_json: bool) -> None:
+    """Let the user EMAIL log in again."""
+
+    async def change(connection: Connection, user: User) -> None:
+        await set_disabled(connection, user.id, disabled=False)
+
+    changed = asyncio.run(_changed(load_or_exit(config_file), email, change))
+    click.echo(_json(_shown(changed)) if as_json else f"{email} can log in")
 
 
 @users.command("list")
@@ -162,6 +189,18 @@ def list_users_command(account_id: str | None, config_file: Path, *, as_json: bo
         return
     for user in found:
         click.echo(f"{user.email}  {user.role}  {user.account_id}{'  disabled' if user.disabled else ''}")
+
+
+async def _changed(config: Config, email: str, change: Callable[[Connection, User], Awaitable[None]]) -> User:
+    """Make a *change* to the user with this e-mail, and give the user as it is then."""
+    async with checked_connection(config) as connection:
+        user = await find_user(connection, email) if email.isprintable() else None
+        if user is None:
+            raise click.ClickException(f"there is no user {email!r}; see `gateway users list`")
+        await change(connection, user)
+        changed = await find_user(connection, email)
+    assert changed is not None
+    return changed
 
 
 async def _hashed(config: Config, password: str) -> str:

@@ -13,7 +13,8 @@ from gateway.management.webhook_secrets import show_secret
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.adapters.postgres.keys import CreatedKey, KeyPage, StoredKey
+    from gateway.adapters.postgres.key_lists import KeyPage
+    from gateway.adapters.postgres.keys import CreatedKey, StoredKey
 
 _COLUMNS: Final = (
     *(("ID", "id"), ("PREFIX", "keyPrefix"), ("STATUS", "status"), ("NAME", "name"), ("PER HOUR", "rateLimitPerHour")),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.adapters.postgres.accounts import NoSuchAccount
-from gateway.adapters.postgres.keys import IllegalStatus, delete_key, get_key, list_keys, rotate_key
+from gateway.adapters.postgres.key_lists import list_keys
+from gateway.adapters.postgres.keys import IllegalStatus, delete_key, get_key, rotate_key
 from gateway.adapters.secrets.encryption import encryption_of
 from gateway.cli.database import checked_connection, only_account
 from gateway.cli.key_audit import audit_command
@@ -31,7 +32,8 @@ from gateway.management.key_changes import change_key, make_key
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.adapters.postgres.keys import CreatedKey, KeyPage, StoredKey
+    from gateway.adapters.postgres.key_lists import KeyPage
+    from gateway.adapters.postgres.keys import CreatedKey, StoredKey
     from gateway.settings.schema import Config
 
 prefix_option = click.option("--prefix", help="What the key begins with, one of keys.prefixes.  [default: the first]")
@@ -125,7 +127,7 @@ def show(key_id: str, config_file: Path, *, as_json: bool) -> None:
 @config_option
 @json_option
 def update(key_id: str, config_file: Path, clear: tuple[str, ...], *, as_json: bool, **options: Any) -> None:
-    """Change the key with this ID: what is given is changed, and nothing else."""
+    """Change what is given of the key with this ID, and nothing else."""
     config = load_or_exit(config_file)
     _change(config, key_id, checked_body(UpdateBody, config, options, clear), as_json=as_json)
 

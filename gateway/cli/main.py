@@ -17,6 +17,8 @@ COMMANDS: Final = {
     "keys": "gateway.cli.keys:keys",
     "accounts": "gateway.cli.accounts:accounts",
     "users": "gateway.cli.accounts:users",
+    "secrets": "gateway.cli.secrets:secrets",
+    "signing-keys": "gateway.cli.signing_keys:signing_keys",
     "version": "gateway.cli.main:version",
     "worker": "gateway.cli.run:worker",
 }

@@ -29,6 +29,8 @@ class Invalidator:
                 self._keys.drop_key(key_id)
             case ("secret", ":", name) if _DIGEST.fullmatch(name):
                 self._keys.drop_secret(bytes.fromhex(name))
+            case ("secrets", ":", "many"):
+                self._keys.drop_absent()
             case _:
                 log.warning("key change not understood", payload=payload[:100])
                 self._keys.suspect_all()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.adapters.postgres.audit import AuditEntry
     from gateway.adapters.postgres.pool import Database
     from gateway.core.answers import Answer, Asked
-    from gateway.management.tokens import SessionTokens
+    from gateway.management.sessions import Sessions
 
 _TIMES: Final = frozenset({"expires_at", "deleted_at", "previous_valid_until"})
 
@@ -28,14 +28,14 @@ _TIMES: Final = frozenset({"expires_at", "deleted_at", "previous_valid_until"})
 class AuditAnswers:
     """Answers GET /api-keys/{id}/audit; may raise Refused and DatabaseDown."""
 
-    def __init__(self, database: Database, tokens: SessionTokens) -> None:
+    def __init__(self, database: Database, sessions: Sessions) -> None:
         """Take the collaborators."""
         self._database = database
-        self._tokens = tokens
+        self._sessions = sessions
 
     async def page(self, asked: Asked) -> Answer:
         """Answer with a page of what was done to a key, newest first; a deleted key still has its log."""
-        session = await self._tokens.session(asked)
+        session = await self._sessions.session(asked)
         key_id, visible = key_id_of(asked), visible_account(session)
         query = read_query(asked, AuditQuery)
         async with self._database.connection() as connection:

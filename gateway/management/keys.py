@@ -12,7 +12,8 @@ import structlog
 
 from gateway.adapters.postgres.accounts import NoSuchAccount
 from gateway.adapters.postgres.audit import act_as
-from gateway.adapters.postgres.keys import IllegalStatus, delete_key, get_key, list_keys, rotate_key
+from gateway.adapters.postgres.key_lists import list_keys
+from gateway.adapters.postgres.keys import IllegalStatus, delete_key, get_key, rotate_key
 from gateway.core.answers import Answer, json_answer
 from gateway.management.bodies import checked, read_body, read_json, read_query
 from gateway.management.idempotency import Done, Idempotency, read_repeatable
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from gateway.adapters.postgres.pool import Database
     from gateway.adapters.secrets.encryption import Encryption
     from gateway.core.answers import Asked
-    from gateway.management.tokens import Session, SessionTokens
+    from gateway.management.sessions import Sessions
+    from gateway.management.tokens import Session
 
 log = structlog.get_logger()
 
@@ -39,19 +41,17 @@ log = structlog.get_logger()
 class KeyAnswers:
     """Answers /api-keys and everything under it. Each answer may raise Refused and DatabaseDown."""
 
-    def __init__(
-        self, database: Database, tokens: SessionTokens, encryption: Encryption, *, allow_private: bool
-    ) -> None:
+    def __init__(self, database: Database, sessions: Sessions, encryption: Encryption, *, allow_private: bool) -> None:
         """Take the collaborators; *allow_private* lets webhooks be plain http and private, for development."""
         self._database = database
-        self._tokens = tokens
+        self._sessions = sessions
         self._encryption = encryption
         self._idempotency = Idempotency(encryption)
         self._allow_private = allow_private
 
     async def create(self, asked: Asked) -> Answer:
         """Answer POST /api-keys: 201 with the key, which is shown this once."""
-        session = await self._tokens.session(asked)
+        session = await self._sessions.session(asked)
         value = read_json(asked)
 
         async def work(connection: Connection) -> Done:
@@ -63,7 +63,7 @@ class KeyAnswers:
 
     async def page(self, asked: Asked) -> Answer:
         """Answer GET /api-keys: a page of keys, newest first."""
-        session = await self._tokens.session(asked)
+        session = await self._sessions.session(asked)
         query = read_query(asked, PageQuery)
         async with self._database.connection() as connection:
             found = await list_keys(
@@ -79,7 +79,7 @@ class KeyAnswers:
 
     async def get(self, asked: Asked) -> Answer:
         """Answer GET /api-keys/{id}."""
-        session = await self._tokens.session(asked)
+        session = await self._sessions.session(asked)
         async with self._database.connection() as connection:
             key = await get_key(connection, key_id_of(asked), visible_account(session))
         if key is None:
@@ -88,7 +88,7 @@ class KeyAnswers:
 
     async def update(self, asked: Asked) -> Answer:
         """Answer PUT /api-keys/{id}: what the body names is changed, and nothing else."""
-        session = await self._tokens.session(asked)
+        session = await self._sessions.session(asked)
         key_id = key_id_of(asked)
         body = read_body(asked, UpdateBody, self._rules(asked, session))
         async with self._changing(asked, session) as connection:
@@ -106,7 +106,7 @@ class KeyAnswers:
 
     async def delete(self, asked: Asked) -> Answer:
         """Answer DELETE /api-keys/{id}: 204, and the key is dead."""
-        session = await self._tokens.session(asked)
+        session = await self._sessions.session(asked)
         key_id = key_id_of(asked)
         async with self._changing(asked, session) as connection:
             if not await delete_key(connection, key_id, visible_account(session)):
@@ -116,7 +116,7 @@ class KeyAnswers:
 
     async def rotate(self, asked: Asked) -> Answer:
         """Answer POST /api-keys/{id}/rotate: a new secret; the old one works for the grace period."""
-        session = await self._tokens.session(asked)
+        session = await self._sessions.session(asked)
         key_id = key_id_of(asked)
         value = read_json(asked) if asked.body else {}
 

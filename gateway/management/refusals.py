@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from gateway.adapters.identity.jwks import IdentityProviderDown
 from gateway.core.answers import error_answer
 from gateway.core.denials import RETRY_SOON_S, Refusal, iso_time
 from gateway.management.passwords import PasswordsBusy
@@ -88,6 +89,11 @@ def too_many_logins(exceeded: Exceeded, window_ms: int, now: float) -> Refused:
     return Refused(Refusal(429, "rate_limit_exceeded", message, details, headers))
 
 
+def account_unknown(message: str) -> Refused:
+    """Refuse a token of the identity provider, which is genuine, but for no account of ours."""
+    return Refused(Refusal(403, "account_unknown", message))
+
+
 def no_such_key() -> Refused:
     """Refuse an id that does not exist, or that is another account's, which must look the same."""
     return Refused(Refusal(404, "not_found", "No such API key"))
@@ -100,6 +106,13 @@ def conflict(message: str, details: Mapping[str, Any] | None = None) -> Refused:
 
 UNAVAILABLE: Final = Refusal(
     503, "service_unavailable", "The key store cannot be reached at the moment. Try again shortly", None, _RETRY_AFTER
+)
+PROVIDER_AWAY: Final = Refusal(
+    503,
+    "service_unavailable",
+    "The identity provider cannot be reached at the moment. Try again shortly",
+    None,
+    _RETRY_AFTER,
 )
 OVERLOADED: Final = Refusal(
     503, "overloaded", "Too many logins are being checked at the moment. Try again shortly", None, _RETRY_AFTER
@@ -117,6 +130,8 @@ def guarded(function: AnswerFunction) -> AnswerFunction:
         except PasswordsBusy:
             log.warning("logins overloaded", request_id=asked.request_id)
             refusal = OVERLOADED
+        except IdentityProviderDown:
+            refusal = PROVIDER_AWAY
         except (Fault, TimeoutError) as fault:
             log.warning("management unavailable", kind=type(fault).__name__, request_id=asked.request_id)
             refusal = UNAVAILABLE

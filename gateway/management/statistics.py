@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.adapters.postgres.statistics import KeyUsage
     from gateway.core.answers import Asked
     from gateway.core.statistics import Period
-    from gateway.management.tokens import SessionTokens
+    from gateway.management.sessions import Sessions
 
 TOP_ENDPOINTS_MAX: Final = 10
 CSV_TYPE: Final = ("Content-Type", "text/csv; charset=utf-8")
@@ -44,33 +44,36 @@ PeriodName = Literal["1h", "24h", "7d", "30d", "90d"]
 class StatisticsQuery(Body):
     """What GET /api-keys/{id}/stats takes in its query; other parameters mean nothing, and do no harm."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
 
     period: PeriodName = "7d"
+    """The last hour, day, 7, 30 or 90 days."""
     include: Annotated[str, Field(max_length=100), AfterValidator(_includes)] | None = None
+    """More to tell: `statuses`, `denials`, or both with a comma between."""
 
 
 class UsageQuery(Body):
-    """What GET /usage takes in its query; other parameters mean nothing, and do no harm."""
+    """What GET /usage and GET /usage.csv take in its query; other parameters mean nothing, and do no harm."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
 
     period: PeriodName = "7d"
+    """The last hour, day, 7, 30 or 90 days."""
     group_by: Literal["key", "endpoint", "day"] = "key"
-    format: Literal["json", "csv"] = "json"
+    """What the usage is told by."""
 
 
 class StatisticsAnswers:
-    """Answers GET /api-keys/{id}/stats and GET /usage; each may raise Refused and DatabaseDown."""
+    """Answers GET /api-keys/{id}/stats, GET /usage and GET /usage.csv; each may raise Refused and DatabaseDown."""
 
-    def __init__(self, database: Database, tokens: SessionTokens) -> None:
+    def __init__(self, database: Database, sessions: Sessions) -> None:
         """Take the collaborators."""
         self._database = database
-        self._tokens = tokens
+        self._sessions = sessions
 
     async def of_key(self, asked: Asked) -> Answer:
         """Answer with the usage of a key in a period that ends now; a deleted key still has its statistics."""
-        session = await self._tokens.session(asked)
+        session = await self._sessions.session(asked)
         key_id, visible = key_id_of(asked), visible_account(session)
         query = read_query(asked, StatisticsQuery)
         period = PERIODS[query.period]
@@ -84,17 +87,23 @@ class StatisticsAnswers:
 
     async def of_account(self, asked: Asked) -> Answer:
         """Answer with the usage of the account's keys in a period that ends now, by key, endpoint or day."""
-        session = await self._tokens.session(asked)
+        query, rows = await self._of_account(asked)
+        return json_answer(200, {"period": query.period, "groupBy": query.group_by, "data": rows})
+
+    async def of_account_as_csv(self, asked: Asked) -> Answer:
+        """Answer with the same as comma-separated values."""
+        query, rows = await self._of_account(asked)
+        return _csv_answer([_GROUP_MEMBERS[query.group_by], *_shown_sums(_NOTHING)], rows)
+
+    async def _of_account(self, asked: Asked) -> tuple[UsageQuery, list[dict[str, Any]]]:
+        session = await self._sessions.session(asked)
         query = read_query(asked, UsageQuery)
         period = PERIODS[query.period]
         async with self._database.connection() as connection:
             usages = await account_usage(
                 connection, visible_account(session), period.start(asked.now), period.step, query.group_by
             )
-        rows = [{_GROUP_MEMBERS[query.group_by]: usage.name, **_shown_sums(usage.sums)} for usage in usages]
-        if query.format == "csv":
-            return _csv_answer([_GROUP_MEMBERS[query.group_by], *_shown_sums(_NOTHING)], rows)
-        return json_answer(200, {"period": period.name, "groupBy": query.group_by, "data": rows})
+        return query, [{_GROUP_MEMBERS[query.group_by]: usage.name, **_shown_sums(usage.sums)} for usage in usages]
 
 
 def shown_statistics(usage: KeyUsage, period: Period, now: float, include: frozenset[str]) -> dict[str, Any]:

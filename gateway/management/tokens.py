@@ -1,4 +1,7 @@
-"""Login tokens: JWTs signed with EdDSA (RFC 7519, RFC 8037), issued at login and verified at each management call."""
+"""Login tokens: JWTs signed with EdDSA (RFC 7519, RFC 8037), issued at login and verified at each management call.
+
+Whether the user may still use one is not told by the token, and asked in `sessions`.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +11,30 @@ from typing import TYPE_CHECKING, Any, Final
 
 import jwt
 
-from gateway.management.refusals import not_logged_in
 from gateway.management.signing_keys import ALGORITHM
 
 if TYPE_CHECKING:
-    from gateway.core.answers import Asked
     from gateway.management.signing_keys import SigningKeys
 
 CLOCK_SKEW_S: Final = 5
 """Seconds that the clock of an instance may be behind that of the one which issued a token."""
 
-_FORM: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-_BEARER: Final = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
+FORM: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _HEADER: Final = frozenset({"alg", "kid", "typ"})
-_CLAIMS: Final = ("iss", "aud", "sub", "account", "role", "iat", "nbf", "exp")
+_CLAIMS: Final = ("iss", "aud", "sub", "account", "role", "generation", "iat", "nbf", "exp")
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Who is logged in: *role* is `member` or `admin`."""
+    """Who is logged in: *role* is `member` or `admin`.
+
+    *generation* is how often all logins of the user had been ended when this one began.
+    """
 
     user_id: str
     account_id: str
     role: str
+    generation: int = 0
 
 
 class SessionTokens:
@@ -53,6 +57,7 @@ class SessionTokens:
             "sub": session.user_id,
             "account": session.account_id,
             "role": session.role,
+            "generation": session.generation,
             "iat": issued_at,
             "nbf": issued_at,
             "exp": issued_at + self._lifetime_s,
@@ -84,20 +89,9 @@ class SessionTokens:
             return None
         return _session(claims) if _in_time(claims, now) else None
 
-    async def session(self, asked: Asked) -> Session:
-        """Give the session that *asked* comes with; raises Refused with 401, DatabaseDown."""
-        authorization = asked.headers.get("Authorization", "")
-        presented = _BEARER.fullmatch(authorization)
-        if presented is None:
-            raise not_logged_in(presented=False)
-        session = await self.verify(presented[1], asked.now)
-        if session is None:
-            raise not_logged_in(presented=True)
-        return session
-
 
 def _kid(token: str) -> str | None:
-    if _FORM.fullmatch(token) is None:
+    if FORM.fullmatch(token) is None:
         return None
     try:
         header = jwt.get_unverified_header(token)
@@ -107,10 +101,13 @@ def _kid(token: str) -> str | None:
 
 
 def _in_time(claims: dict[str, Any], now: float) -> bool:
-    begins, ends = claims["nbf"], claims["exp"]
-    return isinstance(begins, int) and isinstance(ends, int) and begins - CLOCK_SKEW_S <= now < ends
+    issued, begins, ends = claims["iat"], claims["nbf"], claims["exp"]
+    whole = all(isinstance(time, int) for time in (issued, begins, ends))
+    return whole and max(issued, begins) - CLOCK_SKEW_S <= now < ends
 
 
 def _session(claims: dict[str, Any]) -> Session | None:
-    values = claims["sub"], claims["account"], claims["role"]
-    return Session(*values) if all(isinstance(value, str) for value in values) else None
+    values, generation = (claims["sub"], claims["account"], claims["role"]), claims["generation"]
+    if not all(isinstance(value, str) for value in values) or not isinstance(generation, int):
+        return None
+    return Session(*values, generation)

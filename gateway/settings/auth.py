@@ -58,7 +58,8 @@ class IdentityProvider(Section):
     audience: str = Field(min_length=1, max_length=500)
     """What its tokens for this gateway name as their audience (`aud`)."""
     jwks_url: JwksUrl
-    """Where its public keys are, as a JWK set; https, or plain http to this machine for development."""
+    """Where its public keys are, as a JWK set; https, or plain http to this machine for development. The environment
+    variable SSL_CERT_FILE names certificate authorities of your own."""
     account_claim: ClaimName
     """The claim with the id of the account whose keys the token manages."""
     role_claim: ClaimName | None = None
@@ -68,7 +69,7 @@ class IdentityProvider(Section):
     cache_ttl_s: Number = Field(default=300.0, ge=1, le=86_400)
     """Seconds until the keys are fetched again. A token with a key that is not known fetches them sooner."""
     max_stale_s: Number = Field(default=3600.0, ge=0, le=604_800)
-    """Seconds that fetched keys go on working while the provider is away."""
+    """Seconds beyond cache_ttl_s that fetched keys go on working while the provider is away."""
 
 
 class Auth(Section):
@@ -84,7 +85,8 @@ class Auth(Section):
     """What login tokens name as their audience (`aud`)."""
     signing_key_file: SigningKeyFile | None = None
     """A PEM file with the Ed25519 key that login tokens are signed with, PKCS #8; further keys in it, private or
-    public, only verify. By default signing keys are made and kept in Postgres."""
+    public, only verify. A relative path begins at the working directory. By default signing keys are made and kept in
+    Postgres."""
     password_hash: PasswordHash = PasswordHash()
     """What it costs to check a password."""
     login_throttle: LoginThrottle = LoginThrottle()

@@ -42,6 +42,7 @@ def _built_in(name: str, method: str, path: str, answer: str) -> Route:
 
 BUILT_IN_ROUTES: Final = (
     _built_in("auth.login", "POST", "/auth/login", "login"),
+    _built_in("auth.jwks", "GET", "/.well-known/jwks.json", "jwks"),
     _built_in("keys.create", "POST", "/api-keys", "keys.create"),
     _built_in("keys.list", "GET", "/api-keys", "keys.list"),
     _built_in("keys.get", "GET", "/api-keys/{id}", "keys.get"),
@@ -50,17 +51,27 @@ BUILT_IN_ROUTES: Final = (
     _built_in("keys.rotate", "POST", "/api-keys/{id}/rotate", "keys.rotate"),
     _built_in("keys.audit", "GET", "/api-keys/{id}/audit", "keys.audit"),
     _built_in("keys.stats", "GET", "/api-keys/{id}/stats", "keys.stats"),
-    _built_in("usage", "GET", "/usage", "usage"),
+    _built_in("usage.get", "GET", "/usage", "usage"),
+    _built_in("usage.csv", "GET", "/usage.csv", "usage.csv"),
+    _built_in("openapi", "GET", "/openapi.json", "openapi"),
+    _built_in("docs", "GET", "/docs", "docs"),
 )
-"""Routes that every gateway has, in front of the configured ones; they check who asks themselves."""
+"""Routes in front of the configured ones; they check who asks themselves."""
+
+LOGIN_ROUTES: Final = frozenset({"auth.login", "auth.jwks"})
+"""Those among them that are not there without the built-in login."""
+
+DOCUMENT_ROUTES: Final = frozenset({"openapi", "docs"})
+"""Those among them that are not there with `management.docs: false`."""
 
 
 def compile_snapshot(config: Config) -> Snapshot:
     """Compile *config*; total, because loading has refused what cannot be compiled."""
     failed = config.limits.failed_authentications
+    built_in = built_in_routes(login=config.auth.login, docs=config.management.docs)
     return Snapshot(
         version=version_of(config),
-        routes=RouteTable((*BUILT_IN_ROUTES, *(_route(route, config) for route in config.routes))),
+        routes=RouteTable((*built_in, *(_route(route, config) for route in config.routes))),
         scopes=dict(config.scopes),
         upstreams={name: _upstream(name, upstream) for name, upstream in config.upstreams.items()},
         trusted_proxies=AddressSet(config.trusted_proxies),
@@ -84,6 +95,12 @@ def compile_snapshot(config: Config) -> Snapshot:
         ),
         removed_headers=config.headers.removed,
     )
+
+
+def built_in_routes(*, login: bool, docs: bool) -> tuple[Route, ...]:
+    """Give the built-in routes that there are with or without the built-in *login* and the *docs*."""
+    absent = (frozenset() if login else LOGIN_ROUTES) | (frozenset() if docs else DOCUMENT_ROUTES)
+    return tuple(route for route in BUILT_IN_ROUTES if route.name not in absent)
 
 
 def version_of(config: Config) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from gateway.core.routes import Pattern, PatternError, Route, RouteTable
-from gateway.settings.compile import BUILT_IN_ROUTES, with_head
+from gateway.settings.compile import BUILT_IN_ROUTES, built_in_routes, with_head
 from gateway.settings.fields import as_switch
 from gateway.settings.traffic import Method
 from gateway.settings.wording import meant, shown
@@ -48,6 +48,10 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 def _sequence(value: object) -> Sequence[Any]:
     return value if isinstance(value, list) else []
+
+
+def _is_on(document: Document, section: str, switch: str) -> bool:
+    return as_switch(_get(_get(document.value, section), switch)) is not False
 
 
 def _repeated_names(routes: list[tuple[int, Mapping[str, Any]]], document: Document) -> Iterator[Finding]:
@@ -89,6 +93,8 @@ def _destination(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:
     given = [setting for setting in ("upstream", "answer") if route.get(setting) is not None]
     if len(given) == 2:
         yield (*path, "answer"), f"routes[{path[1]}] has an upstream and an answer; expected exactly one of the two"
+    elif given == ["answer"] and as_switch(route.get("public")) is True:
+        yield (*path, "answer"), f"routes[{path[1]}] is public, but its answer is for a key; expected scope: NAME"
     elif not given and route:
         yield path, f"routes[{path[1]}] has neither upstream nor answer; expected exactly one of the two"
 
@@ -122,9 +128,10 @@ def _never_matching(routes: list[tuple[int, Mapping[str, Any]]], document: Docum
             continue
         if methods:
             compiled.append(Route(str(index), pattern, with_head(methods)))
-    for shadowed, by in RouteTable((*BUILT_IN_ROUTES, *compiled)).shadowed():
+    built_in = built_in_routes(login=_is_on(document, "auth", "login"), docs=_is_on(document, "management", "docs"))
+    for shadowed, by in RouteTable((*built_in, *compiled)).shadowed():
         index = int(shadowed.name)
-        if by in BUILT_IN_ROUTES:
+        if by in built_in:
             taker = f"the built-in route {by.name} takes its requests"
         else:
             place = document.place(("routes", int(by.name)))[0]

@@ -141,6 +141,14 @@ class Requests(Section):
     """Seconds without a byte while a body is on its way; after that 408."""
 
 
+class Management(Section):
+    """What the gateway answers itself."""
+
+    docs: Switch = True
+    """Whether the API of the gateway itself is described at /openapi.json, and at /docs as a page for people. Both are
+    the same for everyone and name the configured scopes."""
+
+
 class Webhooks(Section):
     """Calls to the webhooks of keys."""
 
@@ -210,6 +218,8 @@ class Config(Section):
     """What protects secrets at rest. A change needs a restart."""
     auth: Auth = Auth()
     """Who may manage keys: the built-in login, an outside identity provider."""
+    management: Management = Management()
+    """What the gateway answers itself."""
     webhooks: Webhooks = Webhooks()
     """Calls to the webhooks of keys."""
     drain: Drain = Drain()

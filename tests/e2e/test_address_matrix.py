@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.gateways import run, serving
-from tests.servers import execute
+from tests.gateways import run
+from tests.servers import make_database
+from tests.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,8 +98,7 @@ def proxied(
     tmp_path_factory: pytest.TempPathFactory, postgres_server: EmbeddedPostgres, valkey_server: EmbeddedValkey
 ) -> Iterator[Gateway]:
     """A gateway that trusts some proxies."""
-    run(execute(postgres_server.dsn, "CREATE DATABASE of_the_proxied TEMPLATE migrated"))
-    dsn = postgres_server.dsn_of("of_the_proxied")
+    dsn = run(make_database(postgres_server, "of_the_proxied"))
     directory = tmp_path_factory.mktemp("proxied")
     with serving(directory, dsn, valkey_server.url, trusted_proxies=TRUSTED) as gateway:
         yield gateway

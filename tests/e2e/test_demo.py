@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
+from gateway.embedded import placement
 from gateway.embedded.listening import LOOPBACK
 from tests.demos import DemoProcess, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.timeout(60)
@@ -31,13 +33,27 @@ def call(ready: dict[str, Any], path: str = _BUDGETS, key: str = "key", method: 
     return requests.request(method, ready["url"] + path, headers=headers, data=b"{}", timeout=5).status_code
 
 
-def test_demo_serves_all_that_its_ready_file_names(demo: DemoProcess) -> None:
-    ready = demo.start()
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoProcess]:
+    """A demo that has just been started for the first time, for tests that leave it as it is."""
+    demo = DemoProcess(tmp_path_factory.mktemp("running"))
+    try:
+        demo.start()
+        yield demo
+        assert demo.end() == 0
+        demo.leave_nothing()
+    finally:
+        placement.forget(demo.state / "postgres")
+
+
+def test_demo_serves_all_that_its_ready_file_names(running: DemoProcess) -> None:
+    ready = running.ready
     assert ready.keys() == {
         *("url", "adminUrl", "email", "password", "key", "readonlyKey", "postgres", "redis", "backends", "pids"),
     }
-    assert (ready["url"], ready["adminUrl"]) == (f"http://127.0.0.1:{demo.port}", f"http://127.0.0.1:{demo.admin_port}")
-    assert stat.S_IMODE(demo.ready_file.stat().st_mode) == 0o600
+    assert ready["url"] == f"http://127.0.0.1:{running.port}"
+    assert ready["adminUrl"] == f"http://127.0.0.1:{running.admin_port}"
+    assert stat.S_IMODE(running.ready_file.stat().st_mode) == 0o600
     assert {name: call(ready, f"/api/public/{name}") for name in ready["backends"]} == {
         "budgets": 200,
         "customers": 200,
@@ -55,20 +71,35 @@ def test_demo_serves_all_that_its_ready_file_names(demo: DemoProcess) -> None:
     for pid in (pids["gateway"], *pids["workers"], pids["postgres"], pids["redis"], *pids["backends"].values()):
         os.kill(pid, 0)
 
-    began = time.monotonic()
-    assert demo.end(signal.SIGTERM) == 0
-    assert time.monotonic() - began < 5
-    assert not demo.ready_file.exists()
-    assert demo.left_behind() == []
 
-
-def test_output_that_is_no_terminal_has_no_control_codes_and_shows_lines_to_paste(demo: DemoProcess) -> None:
-    ready = demo.start()
-    demo.end()
-    assert not _CONTROL_CODES.search(demo.output)
+def test_output_that_is_no_terminal_has_no_control_codes_and_shows_lines_to_paste(running: DemoProcess) -> None:
+    ready = running.ready
+    assert not _CONTROL_CODES.search(running.output)
     for shown in (ready["key"], ready["readonlyKey"], ready["email"], ready["password"], ready["adminUrl"]):
-        assert shown in demo.output
-    assert f"curl -i '{ready['url']}/v1/api/public/budgets?limit=3'" in demo.output
+        assert shown in running.output
+    assert f"curl -i '{ready['url']}/v1/api/public/budgets?limit=3'" in running.output
+
+
+def test_second_demo_in_one_directory_is_refused_and_the_first_goes_on(running: DemoProcess, tmp_path: Path) -> None:
+    second = DemoProcess(tmp_path, running.state)
+    second.begin()
+    assert second.process.wait(10) == 1
+    assert f"another demo (pid {running.process.pid}) uses {running.state}" in second.output
+    assert call(running.ready) == 200
+
+
+def test_ready_file_follows_a_worker_that_was_replaced(running: DemoProcess) -> None:
+    (worker,) = running.ready["pids"]["workers"]
+    os.kill(worker, signal.SIGKILL)
+    assert wait_until(lambda: running.ready["pids"]["workers"] not in ([worker], []), 10)
+
+    def serves() -> bool:
+        try:
+            return call(running.ready) == 200
+        except requests.ConnectionError:
+            return False  # The new worker has a pid before it has a socket.
+
+    assert wait_until(serves, 10)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -83,12 +114,12 @@ def test_signal_to_the_whole_group_twice_ends_everything_in_order(demo: DemoProc
     assert "ended" not in demo.output.partition("stopping")[2]
 
 
-def test_signal_while_it_starts_ends_it_just_as_well(demo: DemoProcess) -> None:
-    demo.begin()
-    assert wait_until(lambda: "starting Postgres" in demo.output, 10)
-    assert demo.end() == 0
-    assert not demo.ready_file.exists()
-    assert demo.left_behind() == []
+def test_signal_while_it_starts_ends_it_just_as_well(new_demo: DemoProcess) -> None:
+    new_demo.begin()
+    assert wait_until(lambda: "starting Postgres" in new_demo.output, 10)
+    assert new_demo.end() == 0
+    assert not new_demo.ready_file.exists()
+    assert new_demo.left_behind() == []
 
 
 def test_killed_demo_leaves_no_orphan_and_starts_again_at_once_with_the_same_keys(demo: DemoProcess) -> None:
@@ -107,7 +138,11 @@ def test_killed_demo_leaves_no_orphan_and_starts_again_at_once_with_the_same_key
 
 def test_restart_keeps_the_keys_and_the_data(demo: DemoProcess) -> None:
     before = demo.start()
-    demo.end()
+    began = time.monotonic()
+    assert demo.end(signal.SIGTERM) == 0
+    assert time.monotonic() - began < 5
+    assert not demo.ready_file.exists()
+    assert demo.left_behind() == []
     after = demo.start()
     assert (after["key"], after["password"]) == (before["key"], before["password"])
     assert call(after) == 200
@@ -122,24 +157,13 @@ def test_taken_port_is_one_line_that_says_what_to_do(demo: DemoProcess) -> None:
     assert "Traceback" not in demo.output
 
 
-def test_second_demo_in_one_directory_is_refused_and_the_first_goes_on(demo: DemoProcess, tmp_path: Path) -> None:
-    ready = demo.start()
-    (tmp_path / "other").mkdir()
-    second = DemoProcess(tmp_path / "other")
-    second.state = demo.state
-    second.begin()
-    assert second.process.wait(10) == 1
-    assert f"another demo (pid {demo.process.pid}) uses {demo.state}" in second.output
-    assert call(ready) == 200
-
-
-def test_state_that_cannot_be_made_is_one_line_that_says_what_to_do(demo: DemoProcess, tmp_path: Path) -> None:
-    demo.state = tmp_path / "file" / "state"
+def test_state_that_cannot_be_made_is_one_line_that_says_what_to_do(new_demo: DemoProcess, tmp_path: Path) -> None:
+    new_demo.state = tmp_path / "file" / "state"
     (tmp_path / "file").touch()
-    demo.begin()
-    assert demo.process.wait(10) == 1
-    assert demo.output.startswith(f"Error: Not a directory: {demo.state}")
-    assert len(demo.output.splitlines()) == 1
+    new_demo.begin()
+    assert new_demo.process.wait(10) == 1
+    assert new_demo.output.startswith(f"Error: Not a directory: {new_demo.state}")
+    assert len(new_demo.output.splitlines()) == 1
 
 
 def test_part_that_ends_is_reported_once_and_the_gateway_goes_on_without_it(demo: DemoProcess) -> None:
@@ -158,17 +182,3 @@ def test_end_of_the_gateway_ends_the_demo_and_shows_its_log(demo: DemoProcess) -
     assert demo.process.wait(10) == 1
     assert f"Error: gateway ended (signal 9); see {demo.state}/logs/gateway.log" in demo.output
     assert wait_until(lambda: demo.left_behind() == [], 5)
-
-
-def test_ready_file_follows_a_worker_that_was_replaced(demo: DemoProcess) -> None:
-    (worker,) = demo.start()["pids"]["workers"]
-    os.kill(worker, signal.SIGKILL)
-    assert wait_until(lambda: demo.ready["pids"]["workers"] not in ([worker], []), 10)
-
-    def serves() -> bool:
-        try:
-            return call(demo.ready) == 200
-        except requests.ConnectionError:
-            return False  # The new worker has a pid before it has a socket.
-
-    assert wait_until(serves, 10)

@@ -20,7 +20,10 @@ ENVIRON = {
     "DATABASE_URL": "postgresql://gateway:secret@127.0.0.1:5432/gateway",
     "GATEWAY_SECRET_KEY": base64.b64encode(bytes(32)).decode(),
 }
-SAMPLES = [TOP / "gateway.yaml", TOP / "config" / "minimal.yaml", TOP / "config" / "sliding-window.yaml"]
+SAMPLES = [
+    TOP / "gateway.yaml",
+    *(TOP / "config" / name for name in ("minimal.yaml", "sliding-window.yaml", "identity-provider.yaml")),
+]
 
 
 def undocumented(schema: dict[str, Any]) -> Iterator[str]:

@@ -126,7 +126,7 @@ async def test_postgres_starts_after_an_initdb_that_was_killed(hidden: Path) -> 
 async def test_postgres_starts_beside_a_lock_file_whose_pid_is_now_somebody_elses(
     own_postgres: EmbeddedPostgres, servers_directory: Path
 ) -> None:
-    (lock,) = servers_directory.glob("test_*/cluster/postmaster.pid")
+    lock = servers_directory / "own-postgres" / "cluster" / "postmaster.pid"
     own_postgres.child.kill()
     assert await own_postgres.child.ended(2)
     lines = lock.read_text().splitlines()

@@ -19,13 +19,13 @@ from gateway.adapters.postgres.accounts import (
     list_users,
     set_password_hash,
 )
+from gateway.adapters.postgres.key_lists import list_keys
 from gateway.adapters.postgres.keys import (
     IllegalStatus,
     NewKey,
     create_key,
     delete_key,
     get_key,
-    list_keys,
     rotate_key,
     set_status,
     update_key,

@@ -239,7 +239,7 @@ async def test_an_account_is_told_by_key_endpoint_or_day(nobody: Managing, ada: 
 async def test_usage_can_be_had_as_csv(ada: Managing) -> None:
     key_id, account_id = await new_key(ada)
     await store(ada, event(key_id, account_id, durationUs=1_200))
-    answer = await ada.ask("usage", query="?format=csv&period=24h")
+    answer = await ada.ask("usage.csv", query="?period=24h")
     assert dict(answer.headers)["Content-Type"] == "text/csv; charset=utf-8"
     (row,) = csv.DictReader(io.StringIO(answer.body.decode()))
     assert (row["keyId"], row["totalRequests"], row["averageResponseTime"]) == (key_id, "1", "1.2")

@@ -133,6 +133,13 @@ class KeyCache:
         if digest in self._flights:
             self._flights[digest].overtaken = True
 
+    def drop_absent(self) -> None:
+        """Forget which keys are unknown: very many have just been made. Those that are known stay as they are."""
+        self.changes += 1
+        self._absent.clear()
+        for flight in self._flights.values():
+            flight.overtaken = True
+
     def suspect_all(self) -> None:
         """Trust nothing until it was read again: changes may have been missed."""
         for entry in self._entries.values():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from gateway.adapters.postgres.connection import Connection
+
+
+_USER: Final = "id, account_id, email, password_hash, role, disabled, session_generation"
 
 
 class EmailTaken(Exception):
@@ -34,7 +37,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody who may log in, as `member` of an account or as `admin` of all."""
+    """Somebody who may log in, as `member` of an account or as `admin` of all.
+
+    *session_generation* counts how often all logins were ended.
+    """
 
     id: str
     account_id: str
@@ -42,6 +48,7 @@ class User:
     password_hash: str = field(repr=False)
     role: str
     disabled: bool
+    session_generation: int = 0
 
 
 async def create_account(connection: Connection, name: str) -> str:
@@ -79,15 +86,31 @@ async def create_user(connection: Connection, account_id: str, email: str, passw
 async def find_user(connection: Connection, email: str) -> User | None:
     """Give the user with this e-mail address, capitals aside, disabled or not."""
     row = await connection.fetchrow(
-        "SELECT id, account_id, email, password_hash, role, disabled FROM users WHERE lower(email) = lower($1)", email
+        f"SELECT {_USER} FROM users WHERE lower(email) = lower($1)",  # noqa: S608  # our own columns
+        email,
     )
     return None if row is None else User(**row)
+
+
+async def user_of_session(connection: Connection, user_id: str, generation: int) -> User | None:
+    """Give the user with this id if a login of this *generation* is still good."""
+    row = await connection.fetchrow(
+        f"SELECT {_USER} FROM users WHERE id = $1 AND session_generation = $2 AND NOT disabled",  # noqa: S608  # as above
+        user_id,
+        generation,
+    )
+    return None if row is None else User(**row)
+
+
+async def account_exists(connection: Connection, account_id: str) -> bool:
+    """Say whether there is an account with this id."""
+    return await connection.fetchval("SELECT 1 FROM accounts WHERE id = $1", account_id) is not None
 
 
 async def list_users(connection: Connection, account_id: str | None = None) -> list[User]:
     """List the users of an account, or all, by e-mail address."""
     rows = await connection.fetch(
-        "SELECT id, account_id, email, password_hash, role, disabled FROM users "
+        f"SELECT {_USER} FROM users "  # noqa: S608  # our own columns
         "WHERE $1::text IS NULL OR account_id = $1 ORDER BY lower(email)",
         account_id,
     )
@@ -95,5 +118,24 @@ async def list_users(connection: Connection, account_id: str | None = None) -> l
 
 
 async def set_password_hash(connection: Connection, user_id: str, password_hash: str) -> None:
-    """Replace the password of a user."""
+    """Replace the hash of a user's password by another of the same password."""
     await connection.execute("UPDATE users SET password_hash = $2 WHERE id = $1", user_id, password_hash)
+
+
+async def change_password(connection: Connection, user_id: str, password_hash: str) -> None:
+    """Give a user a new password, and end all logins."""
+    await connection.execute(
+        "UPDATE users SET password_hash = $2, session_generation = session_generation + 1 WHERE id = $1",
+        user_id,
+        password_hash,
+    )
+
+
+async def set_disabled(connection: Connection, user_id: str, *, disabled: bool) -> None:
+    """Disable a user, which ends all logins for good, or let the user log in again."""
+    await connection.execute(
+        "UPDATE users SET disabled = $2::boolean, session_generation = session_generation + $2::boolean::int"
+        " WHERE id = $1",
+        user_id,
+        disabled,
+    )

@@ -1,4 +1,4 @@
-"""Keys in Postgres: how they are made, changed and listed. All is scoped by an account where one is given.
+"""Keys in Postgres: how they are made and changed. All is scoped by an account where one is given.
 
 A deleted key is kept for its statistics and is found by nobody here; `key_source.py` still refuses it by name.
 """
@@ -31,16 +31,11 @@ CHANGEABLE: Final = frozenset(
 )
 """The columns that `update_key` may change."""
 
-_SELECT: Final = """
-SELECT k.id, k.account_id, k.name, k.description, coalesce(s.prefix, '') AS prefix, k.scopes, k.rate_limit_per_hour,
-       k.algorithm, k.status, k.allowed_ips, k.expires_at, k.webhook_url, k.created_at, k.updated_at, k.last_used_at
-FROM api_keys k LEFT JOIN key_secrets s ON s.key_id = k.id AND s.valid_until IS NULL
-WHERE k.deleted_at IS NULL AND ($1::text IS NULL OR k.account_id = $1)
+SHOWN_COLUMNS: Final = """
+k.id, k.account_id, k.name, k.description, coalesce(s.prefix, '') AS prefix, k.scopes, k.rate_limit_per_hour,
+k.algorithm, k.status, k.allowed_ips, k.expires_at, k.webhook_url, k.created_at, k.updated_at, k.last_used_at
 """
-_SELECTED: Final = """
-  AND ($2::text IS NULL OR k.status = $2)
-  AND ($3::text IS NULL OR strpos(lower(k.name), lower($3)) > 0 OR strpos(s.prefix, $3) > 0)
-"""
+"""What `stored_key` reads, of api_keys k and the current secret s."""
 
 
 class IllegalStatus(Exception):
@@ -108,15 +103,8 @@ class CreatedKey:
     key: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class KeyPage:
-    """Some keys, and how many there are in *total*."""
-
-    keys: tuple[StoredKey, ...]
-    total: int
-
-
-def _stored(row: asyncpg.Record) -> StoredKey:
+def stored_key(row: asyncpg.Record) -> StoredKey:
+    """Read a row of SHOWN_COLUMNS."""
     allowed = row["allowed_ips"]
     changes = {
         "scopes": tuple(row["scopes"]),
@@ -145,35 +133,14 @@ async def create_key(connection: Connection, new: NewKey) -> CreatedKey:
 
 async def get_key(connection: Connection, key_id: str, account_id: str | None = None) -> StoredKey | None:
     """Give a key that is not deleted; None when there is none, or only in another account."""
-    row = await connection.fetchrow(f"{_SELECT} AND k.id = $2", account_id, key_id)
-    return None if row is None else _stored(row)
-
-
-async def list_keys(
-    connection: Connection,
-    account_id: str | None,
-    *,
-    page: int = 1,
-    limit: int = 20,
-    status: KeyStatus | None = None,
-    search: str | None = None,
-) -> KeyPage:
-    """List keys, newest first; *page* counts from 1, *search* looks into names and prefixes."""
-    total = await connection.fetchval(
-        f"SELECT count(*) FROM ({_SELECT} {_SELECTED}) AS selected",  # noqa: S608  # both are constants
+    row = await connection.fetchrow(
+        f"SELECT {SHOWN_COLUMNS} FROM api_keys k"  # noqa: S608  # a constant
+        " LEFT JOIN key_secrets s ON s.key_id = k.id AND s.valid_until IS NULL"
+        " WHERE k.deleted_at IS NULL AND k.id = $2 AND ($1::text IS NULL OR k.account_id = $1)",
         account_id,
-        status,
-        search,
+        key_id,
     )
-    rows = await connection.fetch(
-        f"{_SELECT} {_SELECTED} ORDER BY k.created_at DESC, k.id LIMIT $4 OFFSET $5",
-        account_id,
-        status,
-        search,
-        limit,
-        (page - 1) * limit,
-    )
-    return KeyPage(tuple(_stored(row) for row in rows), total)
+    return None if row is None else stored_key(row)
 
 
 async def update_key(

@@ -31,7 +31,7 @@ SELECT $1::date, ('0199b2f0' || lpad(to_hex($3::bigint + n), 24, '0'))::uuid,
     '203.0.113.7', (ARRAY{list(STATUSES)})[1 + r / {KEYS * ENDPOINTS} % {len(STATUSES)}], 'admitted', 'budgets',
     'http://budgets:8000', 1000 + n * 7919 % 90000, 900, 0, 1024, 'proxy', '0123456789ab', 1
 FROM (SELECT n, hashint8($3::bigint + n) & 65535 AS r FROM generate_series(0, $2::bigint - 1) AS n) AS numbers
-"""  # noqa: S608  # all of it is constant
+"""
 
 
 async def fill(connection: asyncpg.Connection[asyncpg.Record], events: int) -> None:

@@ -28,7 +28,7 @@ WITH account AS (INSERT INTO accounts (id, name) VALUES ('account_0', 'Bench') R
 INSERT INTO api_keys (id, account_id, name, scopes, rate_limit_per_hour)
 SELECT 'api_key_' || name, account.id, 'Bench', '{{READ_BUDGETS}}', 1000
 FROM account, (SELECT n::text FROM generate_series(0, {BATCH}) AS n UNION ALL SELECT 'hot') AS names (name)
-"""  # noqa: S608  # all of it is constant
+"""
 
 
 @dataclass

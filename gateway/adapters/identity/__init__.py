@@ -1,0 +1,1 @@
+"""Outside identity providers: where tokens come from that we did not issue."""

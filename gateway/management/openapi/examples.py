@@ -1,0 +1,115 @@
+"""Examples of bodies, by the name of the model that they are of; tests hold them against their schemas.
+
+They are those of the API Keys page, so that what customers read in two places is the same.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ID: Final = "api_key_5fXqT0aPz3LmVw8RkYc2Bd"
+_PREFIX: Final = "bk_live_1234"
+_EXPIRY: Final = "2099-12-31T23:59:59.000Z"
+_MADE: Final = "2027-01-15T08:00:00.000Z"
+
+_CREATE: Final[dict[str, Any]] = {
+    "name": "My E-commerce Integration",
+    "description": "API key for Shopify integration",
+    "scopes": ["READ_BUDGETS", "WRITE_BUDGETS"],
+    "rateLimitPerHour": 1000,
+    "allowedIps": ["192.168.1.100", "10.0.0.50"],
+    "expiresAt": _EXPIRY,
+    "webhookUrl": "https://myapp.com/webhooks/billoget",
+}
+_SHOWN: Final[dict[str, Any]] = {
+    "id": _ID,
+    **_CREATE,
+    "keyPrefix": _PREFIX,
+    "status": "ACTIVE",
+    "createdAt": _MADE,
+}
+_KEY: Final[dict[str, Any]] = {**_SHOWN, "updatedAt": _MADE, "lastUsedAt": None}
+_NEW: Final[dict[str, Any]] = {
+    **_SHOWN,
+    "key": "bk_live_1234567890abcdef1234567890abcdef",
+    "webhookSecret": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+}
+_ENTRY: Final[dict[str, Any]] = {
+    "id": "42",
+    "at": _MADE,
+    "action": "key.changed",
+    "keyId": _ID,
+    "accountId": "account_2Yd9sKp0QnWcVb7RtHx4Lm",
+    "actor": {"kind": "user", "id": "user_8GhJ3kLqZxC1vB6nM0pRtY", "role": "member"},
+    "address": "203.0.113.9",
+    "requestId": "req_5f2b8c1d9e3a4b6f",
+    "changes": [{"field": "rateLimitPerHour", "old": 1000, "new": 2000}],
+}
+_SUMS: Final[dict[str, Any]] = {
+    "totalRequests": 2450,
+    "successfulRequests": 2380,
+    "errorRequests": 70,
+    "averageResponseTime": 245.0,
+    "p50ResponseTime": 180.2,
+    "p95ResponseTime": 611.9,
+    "p99ResponseTime": 902.4,
+}
+_PAGINATION: Final = {"page": 1, "limit": 20, "total": 1, "hasMore": False}
+_TOKEN: Final = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1c2VyIn0.c2lnbmF0dXJl"  # noqa: S105  # nobody's
+
+EXAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "LoginBody": {"email": "your-email@example.com", "password": "your-password"},
+        "LoginAnswer": {
+            "token": _TOKEN,
+            "accessToken": _TOKEN,
+            "tokenType": "Bearer",
+            "expiresIn": 3600,
+            "user": {"id": "user_8GhJ3kLqZxC1vB6nM0pRtY", "email": "your-email@example.com"},
+        },
+        "JsonWebKeySet": {
+            "keys": [
+                {
+                    "kty": "OKP",
+                    "crv": "Ed25519",
+                    "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+                    "kid": "0123456789abcdef",
+                    "alg": "EdDSA",
+                    "use": "sig",
+                }
+            ]
+        },
+        "CreateBody": _CREATE,
+        "NewKeyView": _NEW,
+        "KeyPage": {"data": [_KEY], "pagination": _PAGINATION},
+        "KeyView": _KEY,
+        "UpdateBody": {"name": "Updated Integration Name", "status": "ACTIVE", "rateLimitPerHour": 2000},
+        "ChangedKeyView": {**_KEY, "name": "Updated Integration Name", "rateLimitPerHour": 2000},
+        "RotateBody": {"graceSeconds": 3600},
+        "AuditPageView": {"data": [_ENTRY], "pagination": _PAGINATION},
+        "StatisticsView": {
+            "period": "7d",
+            **_SUMS,
+            "topEndpoints": [
+                {"endpoint": "/api/public/budgets", "method": "GET", "count": 1200},
+                {"endpoint": "/api/public/customers", "method": "POST", "count": 800},
+            ],
+            "dailyUsage": [{"date": "2024-01-15", "requests": 350}, {"date": "2024-01-16", "requests": 420}],
+        },
+        "UsageView": {"period": "7d", "groupBy": "key", "data": [{"keyId": _ID, **_SUMS}]},
+        "WebhookTestBody": {"event": "budget.created", "data": {"id": 123}},
+        "WebhookTestAnswer": {
+            "data": {
+                "success": True,
+                "message": "Connection successful. This API key has no webhookUrl, so nothing was sent",
+                "timestamp": _MADE,
+                "apiKey": _PREFIX,
+                "deliveryId": None,
+            }
+        },
+    }
+)
