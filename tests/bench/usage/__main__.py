@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import shutil
 import tempfile
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import structlog
@@ -17,6 +17,9 @@ from gateway.adapters.postgres.migrate import migrate
 from gateway.embedded import placement
 from gateway.embedded.postgres import EmbeddedPostgres
 from tests.bench.usage import buckets, journal, retention, rollups, sink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
 
 SMALL = 100_000
 TIMEOUT_S = 600.0
@@ -70,6 +73,7 @@ async def main(options: argparse.Namespace) -> None:
     finally:
         await postgres.stop()
         placement.forget(directory / "postgres")
+        shutil.rmtree(directory)
 
 
 if __name__ == "__main__":
