@@ -1,0 +1,75 @@
+"""Usage events as a stream in Redis or Valkey, for engines that read from one.
+
+No request waits for it, so this goes through redis-py, which connects again by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from gateway.ports import SinkDown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FIELD: Final = b"event"
+"""The one field of an entry; its value is a CloudEvent in JSON."""
+CONNECT_TIMEOUT_S: Final = 1.0
+ANSWER_TIMEOUT_S: Final = 5.0
+CLOSE_TIMEOUT_S: Final = 1.0
+
+
+class RedisStreamPublisher:
+    """Appends to *stream*, which keeps *max_length* entries and a few more; implements the EventPublisher port."""
+
+    def __init__(self, url: str, stream: str, max_length: int) -> None:
+        """Prepare; the first batch connects. Raises ValueError when *url* cannot be read."""
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=1,
+            timeout=CONNECT_TIMEOUT_S,
+            socket_timeout=ANSWER_TIMEOUT_S,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._client = Redis.from_pool(pool)
+        self._stream = stream
+        self._max_length = max_length
+
+    async def publish(self, envelopes: Sequence[bytes]) -> None:
+        """Append *envelopes* with one round trip; raises SinkDown."""
+        if not envelopes:
+            return
+        try:
+            async with (
+                asyncio.timeout(CONNECT_TIMEOUT_S + ANSWER_TIMEOUT_S),
+                self._client.pipeline(transaction=False) as pipeline,
+            ):
+                for text in envelopes:
+                    pipeline.xadd(self._stream, {FIELD: text}, maxlen=self._max_length, approximate=True)
+                await pipeline.execute()
+        except ResponseError as error:
+            raise SinkDown(f"Redis refuses usage events: {_first_word(error)}; see usage.sinks.redis_stream") from error
+        except (RedisError, OSError, TimeoutError) as error:
+            message = f"Redis does not take usage events: {type(error).__name__}; see usage.sinks.redis_stream"
+            raise SinkDown(message) from error
+
+    async def close(self) -> None:
+        """Close the connection."""
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._client.aclose()
+        except (RedisError, OSError, TimeoutError):
+            # What cannot be closed in order is closed by the end of the process.
+            return
+
+
+def _first_word(error: ResponseError) -> str:
+    """Give the kind of a refusal, such as WRONGTYPE; what follows may repeat the command, which is full of events."""
+    return (str(error).partition("of pipeline) caused error: ")[2] or str(error)).partition(" ")[0][:40]
