@@ -53,12 +53,15 @@ class RedisStreamPublisher:
             ):
                 for text in envelopes:
                     pipeline.xadd(self._stream, {FIELD: text}, maxlen=self._max_length, approximate=True)
-                await pipeline.execute()
-        except ResponseError as error:
-            raise SinkDown(f"Redis refuses usage events: {_first_word(error)}; see usage.sinks.redis_stream") from error
+                answers = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError, TimeoutError) as error:
             message = f"Redis does not take usage events: {type(error).__name__}; see usage.sinks.redis_stream"
             raise SinkDown(message) from error
+        refused = next((answer for answer in answers if isinstance(answer, RedisError)), None)
+        if refused is not None:
+            # Its first word is its kind, unless the type is; what follows may repeat what was sent.
+            kind = str(refused).split(" ")[0][:40] if type(refused) is ResponseError else type(refused).__name__
+            raise SinkDown(f"Redis refuses usage events: {kind}; see usage.sinks.redis_stream")
 
     async def close(self) -> None:
         """Close the connection."""
@@ -68,8 +71,3 @@ class RedisStreamPublisher:
         except (RedisError, OSError, TimeoutError):
             # What cannot be closed in order is closed by the end of the process.
             return
-
-
-def _first_word(error: ResponseError) -> str:
-    """Give the kind of a refusal, such as WRONGTYPE; what follows may repeat the command, which is full of events."""
-    return (str(error).partition("of pipeline) caused error: ")[2] or str(error)).partition(" ")[0][:40]
