@@ -65,7 +65,7 @@ class LiveView:
         """Draw *lines*, so far as there is room for them."""
         width, height = shutil.get_terminal_size()
         shown = [plain(line)[:width] + _CLEAR_LINE for line in lines[:height]]
-        self._write(_HOME + "\r\n".join(shown) + _CLEAR_BELOW)
+        self._write(_HOME + "\n".join(shown) + _CLEAR_BELOW)
 
     async def over(self, within_s: float) -> bool:
         """Say whether the view was ended *within_s* from now."""

@@ -24,6 +24,7 @@ from gateway.cli.run import config_option, load_or_exit
 from gateway.core.envelopes import NotAnEvent, envelope
 from gateway.jobs.deliver_usage import POSTGRES, usage_publishers
 from gateway.ports import SinkDown
+from gateway.telemetry.logs import configure_logs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -145,6 +146,7 @@ def replay(beginning: Beginning, until: datetime | None, sink: str | None, confi
     too: what is there already changes nothing.
     """
     config = load_or_exit(config_file)
+    configure_logs("error", "console")  # Standard output may be where the events go.
     publishers = usage_publishers(config)
     chosen = sink or _only(list(publishers))
     if isinstance(beginning, JournalPlace):
