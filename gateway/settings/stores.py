@@ -7,7 +7,17 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from gateway.settings.fields import Number, PostgresDsn, RedisUrl, SecretKey, SecretKeys, Section, Switch, Whole
+from gateway.settings.fields import (
+    EventSource,
+    Number,
+    PostgresDsn,
+    RedisUrl,
+    SecretKey,
+    SecretKeys,
+    Section,
+    Switch,
+    Whole,
+)
 
 
 class Postgres(Section):
@@ -100,7 +110,7 @@ class Sinks(Section):
     """A stream in Redis or Valkey, with each event at least once, as a CloudEvent. By default there is none."""
     json_lines: JsonLines | None = None
     """A file or standard output, with each event at least once, as a CloudEvent. By default there is none."""
-    source: str = Field(default="/gateway", pattern=r"^[!-~]{1,200}$")
+    source: EventSource = "/gateway"
     """What CloudEvents name as their source, a URI or a path; one for each installation."""
 
     @model_validator(mode="after")

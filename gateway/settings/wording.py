@@ -137,9 +137,16 @@ def _fields_at(path: Path) -> dict[str, FieldInfo]:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             kind = kind.model_fields[str(step)].annotation
         else:
-            kind = next(part for part in get_args(kind) if isinstance(part, type) and issubclass(part, BaseModel))
+            kind = _section_in(kind)
+        if type(None) in get_args(kind):
+            kind = _section_in(kind)
     fields: dict[str, FieldInfo] = kind.model_fields
     return fields
+
+
+def _section_in(kind: Any) -> Any:
+    """Give the section in a type such as tuple[Section, ...], dict[str, Section] or Section | None, else nothing."""
+    return next((part for part in get_args(kind) if isinstance(part, type) and issubclass(part, BaseModel)), None)
 
 
 def _meant_setting(path: Path) -> str:
