@@ -6,7 +6,7 @@
 --   gateway run                              as gateway_runtime, with postgres.migrate: false
 --
 -- It reads and writes rows, adds to the audit log without ever changing it, and owns only the usage events, because each
--- day's partition is made by whoever comes first.
+-- day's partition is made by whoever comes first, and dropped when it is too old.
 
 BEGIN;
 
@@ -23,5 +23,15 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO gateway_r
 REVOKE UPDATE, DELETE ON audit_log FROM gateway_runtime;
 REVOKE INSERT, UPDATE, DELETE ON schema_migrations FROM gateway_runtime;
 ALTER TABLE usage_events OWNER TO gateway_runtime;
+
+DO $$
+DECLARE
+    partition regclass;
+BEGIN
+    FOR partition IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'usage_events'::regclass LOOP
+        EXECUTE format('ALTER TABLE %s OWNER TO gateway_runtime', partition);
+    END LOOP;
+END
+$$;
 
 COMMIT;

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.messages import Head, Reader
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -26,7 +28,7 @@ _TIMEOUT_S = 20.0
 
 
 @dataclass
-class Received:
+class Received(Head):
     """One request as it came. *head* is exact, up to and with the empty line; *body* is without chunk framing.
 
     Of a body longer than BODY_KEPT only *size* and *digest* (SHA-256) are complete. *whole* is false while the body is
@@ -54,21 +56,6 @@ class Received:
         return self.line.split(" ")[1]
 
     @property
-    def fields(self) -> list[tuple[str, str]]:
-        """All fields in their order and spelling."""
-        lines = self.head.decode("latin-1").split("\r\n")[1:-2]
-        return [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
-
-    def all(self, name: str) -> list[str]:
-        """The values of every field called *name*, whatever its case."""
-        return [value for have, value in self.fields if have.lower() == name.lower()]
-
-    def one(self, name: str) -> str:
-        """The value of the only field called *name*."""
-        (value,) = self.all(name)
-        return value
-
-    @property
     def digest(self) -> str:
         return self._hash.hexdigest()
 
@@ -86,8 +73,8 @@ class Connection:
         self.number = number
         self.raw = b""
         self.ended = False
+        self.reader = Reader(self._more)
         self._socket = sock
-        self._buffer = b""
         sock.settimeout(_TIMEOUT_S)
 
     def send(self, data: bytes) -> None:
@@ -112,34 +99,11 @@ class Connection:
 
     def wait_for_end(self) -> bytes:
         """Read until the other side ends the connection, and give what still came."""
-        rest = self._buffer
+        rest = b""
         with contextlib.suppress(OSError):
-            while data := self._more():
-                rest += data
+            for piece in self.reader.rest():
+                rest += piece
         return rest
-
-    def read_until(self, mark: bytes) -> bytes:
-        """Give all up to and with *mark*; less, or nothing, when the connection ended before."""
-        while mark not in self._buffer:
-            data = self._more()
-            if not data:
-                data, self._buffer = self._buffer, b""
-                return data
-            self._buffer += data
-        end = self._buffer.index(mark) + len(mark)
-        data, self._buffer = self._buffer[:end], self._buffer[end:]
-        return data
-
-    def read_exactly(self, size: int) -> Iterator[bytes]:
-        """Give *size* bytes in pieces; fewer when the connection ended before."""
-        while size:
-            if not self._buffer:
-                self._buffer = self._more()
-                if not self._buffer:
-                    return
-            piece, self._buffer = self._buffer[:size], self._buffer[size:]
-            size -= len(piece)
-            yield piece
 
     def _more(self) -> bytes:
         data = self._socket.recv(_PIECE)
@@ -250,7 +214,7 @@ class Backend:
 
     def _serve(self, connection: Connection) -> None:
         try:
-            while not connection.ended and (head := connection.read_until(b"\r\n\r\n")):
+            while not connection.ended and (head := connection.reader.until(b"\r\n\r\n")):
                 request = Received(connection.number, head)
                 self.requests.append(request)
                 if self.on_head is not None:
@@ -267,15 +231,13 @@ class Backend:
 
     def _read_body(self, request: Received, connection: Connection) -> bool:
         if b"chunked" in request.head.lower().partition(b"transfer-encoding:")[2].partition(b"\r\n")[0]:
-            while size := int(connection.read_until(b"\r\n") or b"0", 16):
-                before = request.size
-                for piece in connection.read_exactly(size):
+            with contextlib.suppress(EOFError):
+                for piece in connection.reader.chunks():
                     request.add(piece)
-                if request.size - before < size or connection.read_until(b"\r\n") != b"\r\n":
-                    return False
-            return connection.read_until(b"\r\n") == b"\r\n"
+                return True
+            return False
         size = int((request.all("content-length") or ["0"])[0])
-        for piece in connection.read_exactly(size):
+        for piece in connection.reader.exactly(size):
             request.add(piece)
         return request.size == size
 

@@ -58,11 +58,13 @@ class Description:
         assert str(answer.status_code) in described, f"{name} is not described with {answer.status_code}: {answer.text}"
         response = self.resolved(described[str(answer.status_code)])
         needed = {header for header, what in response.get("headers", {}).items() if what["required"]}
-        assert needed <= {header for header in needed if header in answer.headers}, dict(answer.headers)
+        missing = {header for header in needed if header not in answer.headers}
+        assert not missing, f"{name}: {missing}"
         if not answer.content:
             assert "content" not in response
             return None
         media_type = answer.headers["Content-Type"].partition(";")[0]
         value = answer.json() if media_type == "application/json" else answer.text
-        assert self.complaints(response["content"][media_type]["schema"], value) == []
+        complaints = self.complaints(response["content"][media_type]["schema"], value)
+        assert not complaints, f"{name}: {complaints}"
         return value

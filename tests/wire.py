@@ -9,8 +9,10 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.messages import Head, Reader
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
 
 _TIMEOUT_S = 8.0
@@ -28,26 +30,12 @@ class CutShort(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
+class Answer(Head):
     """An answer as it came; *body* is without chunk framing."""
 
     status: int
     head: bytes
     body: bytes
-
-    @property
-    def fields(self) -> list[tuple[str, str]]:
-        lines = self.head.decode("latin-1").split("\r\n")[1:-2]
-        return [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
-
-    def all(self, name: str) -> list[str]:
-        """The values of every field called *name*, whatever its case."""
-        return [value for have, value in self.fields if have.lower() == name.lower()]
-
-    def one(self, name: str) -> str:
-        """The value of the only field called *name*."""
-        (value,) = self.all(name)
-        return value
 
     @property
     def json(self) -> dict[str, Any]:
@@ -71,7 +59,7 @@ class Wire:
         self._socket = socket.create_connection(
             (address, port), timeout_s, source_address=(source, 0) if source else None
         )
-        self._buffer = b""
+        self._reader = Reader(self._receive)
 
     def __enter__(self) -> Self:
         return self
@@ -111,11 +99,11 @@ class Wire:
         if method == "HEAD" or status in (204, 304) or status < 200:
             return bare
         if bare.all("transfer-encoding") == ["chunked"]:
-            body = b"".join(self._chunks())
+            body = self._chunks()
         elif bare.all("content-length"):
             body = self._read_exactly(int(bare.one("content-length")))
         else:
-            body = self._rest()
+            body = b"".join(self._reader.rest())
         return Answer(status, head, body)
 
     def read_some(self) -> bytes:
@@ -124,47 +112,33 @@ class Wire:
 
     def ended(self) -> bool:
         """Say whether the server ends the connection without another byte."""
-        with contextlib.suppress(ConnectionError):
-            return self._buffer + self._socket.recv(_PIECE) == b""
+        with contextlib.suppress(CutShort):
+            return not any(self._reader.exactly(1))
         return True
 
-    def _rest(self) -> bytes:
-        pieces = [self._buffer]
-        while piece := self._socket.recv(_PIECE):
-            pieces.append(piece)
-        self._buffer = b""
-        return b"".join(pieces)
-
-    def _chunks(self) -> Iterator[bytes]:
-        while size := int(self._read_until(b"\r\n"), 16):
-            yield self._read_exactly(size)
-            assert self._read_exactly(2) == b"\r\n"
-        assert self._read_until(b"\r\n") == b"\r\n"
-
     def _read_until(self, mark: bytes) -> bytes:
-        while mark not in self._buffer:
-            self._buffer += self._some()
-        data, _, self._buffer = self._buffer.partition(mark)
-        return data + mark
+        data = self._reader.until(mark)
+        if not data.endswith(mark):
+            raise CutShort(data)
+        return data
 
     def _read_exactly(self, size: int) -> bytes:
-        pieces = [self._buffer]
-        have = len(self._buffer)
-        while have < size:
-            pieces.append(self._some())
-            have += len(pieces[-1])
-        data = b"".join(pieces)
-        self._buffer = data[size:]
-        return data[:size]
+        data = b"".join(self._reader.exactly(size))
+        if len(data) < size:
+            raise CutShort(data)
+        return data
 
-    def _some(self) -> bytes:
+    def _chunks(self) -> bytes:
         try:
-            data = self._socket.recv(_PIECE)
+            return b"".join(self._reader.chunks())
+        except EOFError as error:
+            raise CutShort from error
+
+    def _receive(self) -> bytes:
+        try:
+            return self._socket.recv(_PIECE)
         except ConnectionError as error:
             raise CutShort from error
-        if not data:
-            raise CutShort(self._buffer)
-        return data
 
 
 def request_bytes(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -21,16 +24,23 @@ from gateway.core.snapshot import KeyFormat
 from gateway.management.key_bodies import Rules
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 INTERRUPTED: Final = 130
+STOPPED: Final = "stopped; nothing was imported"
 
 _LOOK_EVERY: Final = 1000
 
 
 @click.command("import")
 @click.argument("file", type=click.File(encoding="utf-8-sig"))
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), help="[default: by the name's ending, or jsonl]")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl"]),
+    help="What FILE is.  [default: by the ending of its name, or jsonl]",
+)
 @click.option("--dry-run", is_flag=True, help="Do everything, and undo it again.")
 @click.option("--problems", "shown", type=click.IntRange(1, 10_000), default=20, show_default=True, metavar="N",
               help="How many bad lines to tell at most.")  # fmt: skip
@@ -47,21 +57,28 @@ def import_command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Import the keys in FILE (- is standard input), all of them or none.
+    """Import existing keys from FILE, all of them or none.
 
-    FILE is CSV with a header, or a JSON object a line. Members: name, scopes, and key or sha256 (hex); also id,
-    description, rateLimitPerHour, status, allowedIps, expiresAt, webhookUrl with its webhookSecret, and keyPrefix
-    beside sha256. In CSV, lists are separated by blanks. Ids, statuses and expiry are kept as they are, a past one too.
-    Keys that were not issued by a gateway, and digests, need keys.legacy: true in the settings.
-    """
+    FILE is CSV with a header, or a JSON object a line; - is standard input.
+
+    \b
+        name,scopes,key
+        Shop,READ_BUDGETS WRITE_BUDGETS,bk_live_1234567890abcdef1234567890abcdef
+
+    Members: name, scopes, and key or sha256 (hex); also id, description, rateLimitPerHour, status, allowedIps,
+    expiresAt, webhookUrl with its webhookSecret, and keyPrefix beside sha256. In CSV, lists are separated by blanks.
+    Ids, statuses and expiry are kept as they are, a past one too. Keys that were not issued by a gateway, and digests,
+    need keys.legacy: true in the settings.
+    """  # noqa: D301  # the escape is click's mark for a paragraph that keeps its lines
     config = load_or_exit(config_file)
     read = csv_lines if (form or ("csv" if file.name.lower().endswith(".csv") else "jsonl")) == "csv" else json_lines
     problems = LineProblems(shown)
-    progress = Progress(sys.stderr)
+    progress, interrupt = Progress(sys.stderr), _Interrupt()
     # A key that has expired already is imported as it is, and refused as expired rather than as unknown.
     rules = Rules(config.scopes, float("-inf"), config.webhooks.allow_private)
 
     async def work() -> int:
+        interrupt.arm()
         async with checked_connection(config, timeout_s=IMPORT_TIMEOUT_S) as connection:
             owner = account_id or await only_account(connection)
             key_format = KeyFormat(config.keys.prefixes, config.keys.legacy)
@@ -69,7 +86,7 @@ def import_command(
                 read(file), Destination(owner, key_format, encryption_of(config.secrets)), rules, problems
             )
             try:
-                return await import_keys(connection, found, problems, _steps(progress), dry_run=dry_run)
+                return await import_keys(connection, found, problems, _steps(progress, interrupt), dry_run=dry_run)
             except NoSuchAccount:
                 raise click.ClickException(f"there is no account {owner}; see `gateway accounts list`") from None
             except UnicodeDecodeError:
@@ -77,9 +94,9 @@ def import_command(
 
     try:
         count = asyncio.run(work())
-    except KeyboardInterrupt:
+    except asyncio.CancelledError:
         progress.end()
-        click.echo("stopped; nothing was imported", err=True)
+        click.echo(STOPPED, err=True)
         sys.exit(INTERRUPTED)
     finally:
         progress.end()
@@ -88,8 +105,33 @@ def import_command(
     _print(count, progress.seconds, dry_run=dry_run, as_json=as_json)
 
 
-def _steps(progress: Progress) -> Steps:
-    """Tell *progress* how far the import is."""
+class _Interrupt:
+    """What Ctrl-C does, by how far the import is.
+
+    While lines are read it ends the process: a read that waits for a pipe lets nothing else happen, and Postgres undoes
+    what was not committed. Then it ends the transaction; a commit cannot be taken back, and is waited for.
+    """
+
+    def __init__(self) -> None:
+        self.act: Callable[[], object] = _end_here
+        self.cancel: Callable[[], object] = _end_here
+
+    def arm(self) -> None:
+        """Handle Ctrl-C from here on; in a thread of somebody else's process it is theirs."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        self.cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGINT, lambda _number, _frame: self.act())
+
+
+def _end_here() -> None:
+    click.echo(f"\n{STOPPED}" if sys.stderr.isatty() else STOPPED, err=True)
+    os._exit(INTERRUPTED)
+
+
+def _steps(progress: Progress, interrupt: _Interrupt) -> Steps:
+    """Tell *progress* and *interrupt* how far the import is."""
     count = 0
 
     def read() -> None:
@@ -98,11 +140,17 @@ def _steps(progress: Progress) -> Steps:
         if count % _LOOK_EVERY == 0 and progress.due():
             progress.say(f"read {count:,} keys, {count / progress.seconds:,.0f} a second")
 
-    return Steps(
-        read,
-        lambda number: progress.say(f"read {number:,} keys; looking for those that exist already"),
-        lambda number: progress.say(f"read {number:,} keys; storing them"),
-    )
+    def checking(number: int) -> None:
+        interrupt.act = interrupt.cancel
+        progress.say(f"read {number:,} keys; looking for those that exist already")
+
+    def storing(number: int) -> None:
+        progress.say(f"read {number:,} keys; storing them")
+
+    def committing() -> None:
+        interrupt.act = lambda: None
+
+    return Steps(read, checking, storing, committing)
 
 
 def _refused(problems: LineProblems) -> str:

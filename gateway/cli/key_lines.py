@@ -15,7 +15,6 @@ from gateway.adapters.postgres.keys import RATE_LIMIT_PER_HOUR, NewKey, new_key_
 from gateway.cli.key_options import problems_of
 from gateway.core.credentials import PREFIX_CHARACTERS, Credential, has_our_checksum, parse
 from gateway.core.keys import KeyStatus
-from gateway.core.snapshot import KeyFormat
 from gateway.management.bodies import Body, checked
 
 # Pydantic reads these when it builds the model.
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     from gateway.adapters.postgres.key_import import LineProblems
     from gateway.adapters.secrets.encryption import Encryption
+    from gateway.core.snapshot import KeyFormat
     from gateway.management.key_bodies import Rules
 
 Line = tuple[int, dict[str, Any] | str]
@@ -177,7 +177,7 @@ def _secret(line: KeyLine, key_format: KeyFormat) -> tuple[bytes, str]:
             "webhookSecret: is required beside a webhookUrl; one that was made now would be seen by nobody"
         )
     if line.key is not None:
-        credential = parse(line.key, KeyFormat(key_format.prefixes, legacy=True))
+        credential = parse(line.key, key_format)
         if not isinstance(credential, Credential):
             raise ValueError(f"key: expected {' or '.join(key_format.prefixes)} and 16 to 64 letters, digits or _")
         if not key_format.legacy and not has_our_checksum(line.key, key_format.prefixes):

@@ -40,13 +40,13 @@ _CLEARABLE: Final = {
 }
 _OPTIONS: Final = (
     click.option("--description", metavar="TEXT", help="What the key is for."),
-    click.option("--rate-limit", type=int, metavar="N", help="Requests per hour, 1000 if it is never said."),
+    click.option("--rate-limit", type=int, metavar="N", help="Requests per hour. [a new key: 1000]"),
     click.option(
         "--allowed-ip",
         "allowed_ips",
         multiple=True,
         metavar="CIDR",
-        help="Who may use it; several times. [any address]",
+        help="An address or CIDR that may use it; several times. [a new key: any]",
     ),
     click.option("--expires", metavar="TIME", help="When it ends, e.g. 2030-12-31T23:59:59Z."),
     click.option("--webhook-url", metavar="URL", help="Where its events are sent; https."),

@@ -127,7 +127,7 @@ def show(key_id: str, config_file: Path, *, as_json: bool) -> None:
 @config_option
 @json_option
 def update(key_id: str, config_file: Path, clear: tuple[str, ...], *, as_json: bool, **options: Any) -> None:
-    """Change the key with this ID: what is given is changed, and nothing else."""
+    """Change what is given of the key with this ID, and nothing else."""
     config = load_or_exit(config_file)
     _change(config, key_id, checked_body(UpdateBody, config, options, clear), as_json=as_json)
 

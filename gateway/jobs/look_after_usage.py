@@ -7,10 +7,8 @@ import random
 import time
 from typing import TYPE_CHECKING, Final
 
-import asyncpg
 import structlog
 
-from gateway.adapters.postgres.connection import reason
 from gateway.adapters.postgres.pool import DatabaseDown
 from gateway.adapters.postgres.retention import look_after_usage
 
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
     from gateway.adapters.postgres.pool import Database
 
 INTERVAL_S: Final = 600.0
-ROUND_TIMEOUT_S: Final = 60.0
 
 log = structlog.get_logger()
 
@@ -36,13 +33,9 @@ class UsageCaretaker:
         """Go round every *interval_s*, and at once at the start."""
         while True:
             try:
-                await self._go_round()
-            except (DatabaseDown, asyncpg.PostgresError) as fault:
-                log.warning("usage not looked after", reason=reason(fault))
+                cleared = await look_after_usage(self._database, time.time(), self._retention_days)
+                if cleared is not None and cleared.partitions:
+                    log.info("old usage events dropped", days=cleared.partitions)
+            except DatabaseDown as fault:
+                log.warning("usage not looked after", reason=str(fault))
             await asyncio.sleep(self._interval_s * random.uniform(0.8, 1.2))
-
-    async def _go_round(self) -> None:
-        async with self._database.connection(ROUND_TIMEOUT_S) as connection:
-            cleared = await look_after_usage(connection, time.time(), self._retention_days)
-        if cleared is not None and cleared.partitions:
-            log.info("old usage events dropped", days=cleared.partitions)

@@ -41,17 +41,17 @@ async def change_key(
     a body that changes nothing leaves even the time of change. Raises IllegalStatus.
     """
     secret = body.webhook_secret
-    changes = body.columns() | _sealed(encryption, key_id, secret)
+    changes = body.columns()
     async with connection.transaction():
+        if secret is None and changes.get("webhook_url") and await lacks_webhook_secret(connection, key_id):
+            secret = new_secret()
+        changes |= _sealed(encryption, key_id, secret)
         if changes:
             key = await update_key(connection, key_id, changes, visible)
         else:
             key = await get_key(connection, key_id, visible)
-        if key is None:
-            return None
-        if secret is None and changes.get("webhook_url") and await lacks_webhook_secret(connection, key_id):
-            secret = new_secret()
-            await update_key(connection, key_id, _sealed(encryption, key_id, secret))
+    if key is None:
+        return None
     return key, secret
 
 

@@ -8,14 +8,17 @@ import structlog
 from pydantic import AfterValidator, Field
 
 from gateway.adapters.postgres.accounts import User, find_user, set_password_hash
+from gateway.adapters.postgres.audit import act_as
 from gateway.core.answers import json_answer
 from gateway.management.bodies import Body, read_body
+from gateway.management.key_access import actor_of
 from gateway.management.passwords import PASSWORD_MAX_BYTES, PasswordsBusy
 from gateway.management.refusals import wrong_credentials
 from gateway.management.tokens import Session
 from gateway.ports import Fault
 
 if TYPE_CHECKING:
+    from gateway.adapters.postgres.audit import Actor
     from gateway.adapters.postgres.pool import Database
     from gateway.core.answers import Answer, Asked
     from gateway.management.passwords import Passwords
@@ -64,7 +67,7 @@ class Login:
             user = await self._authenticated(body)
         session = Session(user.id, user.account_id, user.role, user.session_generation)
         token, expires_in = await self._tokens.issue(session, asked.now)
-        await self._renew_hash(user, body.password)
+        await self._renew_hash(user, body.password, actor_of(asked, session))
         answer = {
             "token": token,
             "accessToken": token,
@@ -83,13 +86,14 @@ class Login:
             raise wrong_credentials()
         return user
 
-    async def _renew_hash(self, user: User, password: str) -> None:
+    async def _renew_hash(self, user: User, password: str, actor: Actor) -> None:
         """Hash *password* at the cost that is configured now. It can wait for another login, so nothing fails here."""
         if not self._passwords.outdated(user.password_hash):
             return
         try:
             renewed = await self._passwords.hash(password)
-            async with self._database.connection() as connection:
+            async with self._database.connection() as connection, connection.transaction():
+                await act_as(connection, actor, for_transaction=True)
                 await set_password_hash(connection, user.id, renewed)
         except (Fault, TimeoutError, PasswordsBusy) as fault:
             log.warning("password hash not renewed", user_id=user.id, kind=type(fault).__name__)

@@ -67,7 +67,7 @@ class ProviderTokens:
                 audience=self._claims.audience,
                 issuer=self._claims.issuer,
             )
-        except jwt.InvalidTokenError:
+        except jwt.PyJWTError:
             return None
         return self._session(claims) if _in_time(claims, now) else None
 

@@ -163,6 +163,7 @@ class StoredSigningKeys:
                 made = new_signing_key(self._encryption)
                 await add_signing_key(connection, made)
                 stored.insert(0, made)
+                log.info("signing key made", kid=made.kid)
         return stored
 
     def _usable(self, stored: list[StoredSigningKey]) -> Signer | None:
@@ -197,7 +198,6 @@ def new_signing_key(encryption: Encryption) -> StoredSigningKey:
     kid = secrets.token_hex(8)
     private = Ed25519PrivateKey.generate()
     sealed = encryption.seal(private.private_bytes_raw(), _owner(kid))
-    log.info("signing key made", kid=kid)
     return StoredSigningKey(kid, ALGORITHM, _jwk(private.public_key(), kid), sealed.ciphertext, sealed.key_id)
 
 

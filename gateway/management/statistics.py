@@ -44,19 +44,23 @@ PeriodName = Literal["1h", "24h", "7d", "30d", "90d"]
 class StatisticsQuery(Body):
     """What GET /api-keys/{id}/stats takes in its query; other parameters mean nothing, and do no harm."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
 
     period: PeriodName = "7d"
+    """The last hour, day, 7, 30 or 90 days."""
     include: Annotated[str, Field(max_length=100), AfterValidator(_includes)] | None = None
+    """More to tell: `statuses`, `denials`, or both with a comma between."""
 
 
 class UsageQuery(Body):
     """What GET /usage and GET /usage.csv take in its query; other parameters mean nothing, and do no harm."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
 
     period: PeriodName = "7d"
+    """The last hour, day, 7, 30 or 90 days."""
     group_by: Literal["key", "endpoint", "day"] = "key"
+    """What the usage is told by."""
 
 
 class StatisticsAnswers:

@@ -58,7 +58,8 @@ class IdentityProvider(Section):
     audience: str = Field(min_length=1, max_length=500)
     """What its tokens for this gateway name as their audience (`aud`)."""
     jwks_url: JwksUrl
-    """Where its public keys are, as a JWK set; https, or plain http to this machine for development."""
+    """Where its public keys are, as a JWK set; https, or plain http to this machine for development. The environment
+    variable SSL_CERT_FILE names certificate authorities of your own."""
     account_claim: ClaimName
     """The claim with the id of the account whose keys the token manages."""
     role_claim: ClaimName | None = None

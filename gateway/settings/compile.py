@@ -51,7 +51,7 @@ BUILT_IN_ROUTES: Final = (
     _built_in("keys.rotate", "POST", "/api-keys/{id}/rotate", "keys.rotate"),
     _built_in("keys.audit", "GET", "/api-keys/{id}/audit", "keys.audit"),
     _built_in("keys.stats", "GET", "/api-keys/{id}/stats", "keys.stats"),
-    _built_in("usage", "GET", "/usage", "usage"),
+    _built_in("usage.get", "GET", "/usage", "usage"),
     _built_in("usage.csv", "GET", "/usage.csv", "usage.csv"),
     _built_in("openapi", "GET", "/openapi.json", "openapi"),
     _built_in("docs", "GET", "/docs", "docs"),

@@ -93,6 +93,8 @@ def _destination(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:
     given = [setting for setting in ("upstream", "answer") if route.get(setting) is not None]
     if len(given) == 2:
         yield (*path, "answer"), f"routes[{path[1]}] has an upstream and an answer; expected exactly one of the two"
+    elif given == ["answer"] and as_switch(route.get("public")) is True:
+        yield (*path, "answer"), f"routes[{path[1]}] is public, but its answer is for a key; expected scope: NAME"
     elif not given and route:
         yield path, f"routes[{path[1]}] has neither upstream nor answer; expected exactly one of the two"
 

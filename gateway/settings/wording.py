@@ -6,6 +6,7 @@ Values of secrets and values that came from outside are never repeated.
 from __future__ import annotations
 
 from difflib import get_close_matches
+from types import UnionType
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pydantic import BaseModel
@@ -134,19 +135,19 @@ def _fields_at(path: Path) -> dict[str, FieldInfo]:
     """Give the settings that may stand at *path*, which pydantic has found to be a section."""
     kind: Any = Config
     for step in path:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            kind = kind.model_fields[str(step)].annotation
-        else:
-            kind = _section_in(kind)
-        if type(None) in get_args(kind):
-            kind = _section_in(kind)
+        kind = kind.model_fields[str(step)].annotation if _is_section(kind) else _section_in(kind)
+        # A section that may be left out.
+        kind = _section_in(kind) if isinstance(kind, UnionType) else kind
     fields: dict[str, FieldInfo] = kind.model_fields
     return fields
 
 
-def _section_in(kind: Any) -> Any:
-    """Give the section in a type such as tuple[Section, ...], dict[str, Section] or Section | None, else nothing."""
-    return next((part for part in get_args(kind) if isinstance(part, type) and issubclass(part, BaseModel)), None)
+def _is_section(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _section_in(kind: object) -> Any:
+    return next(part for part in get_args(kind) if _is_section(part))
 
 
 def _meant_setting(path: Path) -> str:

@@ -61,8 +61,8 @@ def lines(path: Path, number: int) -> list[str]:
     return some
 
 
-def imported(path: Path, environ: dict[str, str], account: str) -> tuple[float, float]:
-    """Import the file, and give the seconds that it took and the MiB that the command needed at most."""
+def imported(path: Path, environ: dict[str, str], account: str) -> tuple[float, float, float]:
+    """Import the file; gives the seconds that it took, those of CPU time and the MiB that the command needed at most."""
     command = [sys.executable, "-m", "gateway", "keys", "import", str(path), "--account", account, "--json"]
     began = time.perf_counter()
     process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
@@ -70,7 +70,7 @@ def imported(path: Path, environ: dict[str, str], account: str) -> tuple[float, 
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(process.returncode)
-    return time.perf_counter() - began, usage.ru_maxrss / 1024
+    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 class Timed:
@@ -169,9 +169,10 @@ def main() -> None:
             account = runner.run(account_of(postgres.dsn, name))
             file = directory / f"{name}.jsonl"
             some = lines(file, number)
-            took, mebibytes = imported(file, environ, account)
+            took, cpu_s, mebibytes = imported(file, environ, account)
             print(
-                f"imported {number:,} keys in {took:.1f} s: {number / took:,.0f} a second, {mebibytes:.0f} MiB at most",
+                f"imported {number:,} keys in {took:.1f} s: {number / took:,.0f} a second; the command took {cpu_s:.1f} s "
+                f"of a core and {mebibytes:.0f} MiB at most",
                 flush=True,
             )
             figures.append(runner.run(measured(postgres.dsn, account, some, number)))

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from gateway.embedded.valkey import EmbeddedValkey
     from tests.gateways import Gateway
 
-pytestmark = pytest.mark.xdist_group("proxied")  # One gateway for all of them.
-
 BUDGETS = "/api/public/budgets"
 PROXY, FARTHER_PROXY, STRANGER = "127.77.0.1", "2001:db8:77::2", "127.78.0.1"
 TRUSTED = ["127.77.0.0/16", "2001:db8:77::/48"]

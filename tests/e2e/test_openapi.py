@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from tests.demos import wait_until
 from tests.descriptions import Description
 from tests.owners import PASSWORD, Owner, make_user
 
@@ -55,6 +56,22 @@ def test_every_answer_about_keys_has_exactly_the_members_that_are_described(gate
     description.check("keys.delete", owner.ask("DELETE", path))
     entries = description.check("keys.audit", owner.ask("GET", f"{path}/audit"))["data"]
     assert len(entries) > 3
+
+
+def test_usage_is_answered_as_described(gateway: Gateway) -> None:
+    description, owner = Description.of(gateway), Owner(gateway)
+    body = description.operation("keys.create")["requestBody"]["content"]["application/json"]["example"]
+    made = owner.ask("POST", "/api-keys", body | {"allowedIps": None}).json()
+    gateway.never_log(made["key"])
+    for path in ("/api/public/budgets", "/api/public/customers"):
+        gateway.ask("GET", path, made["key"])
+    path = f"/api-keys/{made['id']}/stats?period=1h&include=statuses,denials"
+    assert wait_until(lambda: owner.ask("GET", path).json()["totalRequests"] == 2, 5)
+    told = description.check("keys.stats", owner.ask("GET", path))
+    assert [reason["reason"] for reason in told["denials"]] == ["insufficient_scope"]
+    for group in ("key", "endpoint", "day"):
+        assert description.check("usage.get", owner.ask("GET", f"/usage?groupBy={group}"))["data"]
+    assert owner.ask("GET", "/usage.csv").headers["Content-Type"] == "text/csv; charset=utf-8"
 
 
 def test_login_and_its_public_keys_are_answered_as_described(gateway: Gateway) -> None:

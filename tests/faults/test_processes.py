@@ -44,7 +44,7 @@ def test_a_killed_worker_is_replaced_and_loses_no_event(
         (worker,) = gateway.workers
         os.kill(worker, signal.SIGKILL)
         assert wait_until(lambda: gateway.workers not in ([worker], []), 1)
-        assert wait_until(lambda: gateway.health.get("code") == 200, 5)
+        assert wait_until(lambda: gateway.health.get("code") == 200, 10)
         served = time.monotonic()
         assert wait_until(lambda: len(load.since(served)) > 50, 5)
     assert load.codes <= {"200", "lost"}

@@ -105,6 +105,13 @@ async def test_what_is_refused_or_changes_nothing_leaves_no_entry(ada: Managing)
     assert changed(revoked) == {"status": ("ACTIVE", "REVOKED")}
 
 
+async def test_a_first_webhook_and_its_secret_are_one_change(ada: Managing) -> None:
+    made = await ada.told(201, "keys.create", SMALL)
+    await ada.told(200, "keys.update", {"webhookUrl": "https://a.example/"}, key_id=made["id"])
+    updated, _ = await log_of(ada, made["id"])
+    assert changed(updated) == {"webhookUrl": (None, "https://a.example/"), "webhookSecret": None}
+
+
 async def test_the_log_has_pages(ada: Managing) -> None:
     made = await ada.told(201, "keys.create", SMALL)
     for number in range(4):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from datetime import date
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -13,11 +14,15 @@ import pytest
 from gateway.adapters.postgres.accounts import create_account, create_user
 from gateway.adapters.postgres.audit import audit_as_one, list_audit
 from gateway.adapters.postgres.events import PostgresUsageSink
+from gateway.adapters.postgres.idempotency import expire
 from gateway.adapters.postgres.keys import NewKey, create_key
 from gateway.adapters.postgres.migrate import migrate
+from gateway.adapters.postgres.partitions import make_partition
+from gateway.adapters.postgres.retention import Cleared, look_after_usage
 from tests.house.tree import TOP
 from tests.integration.managing import SMALL, managing
 from tests.servers import execute
+from tests.unit.management.asking import NOW
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,7 +90,11 @@ async def test_the_gateways_own_role_can_do_all_but_change_the_log(runtime_dsn: 
         await ada.told(200, "keys.rotate", key_id=made["id"])
         assert (await ada.ask("keys.delete", key_id=made["id"])).status == 204
         assert (await ada.told(200, "keys.audit", key_id=made["id"]))["pagination"]["total"] == 4
+        assert await expire(asking.database) == 0
         assert await PostgresUsageSink(asking.database).write("journal", 0, 10, [EVENT]) == 10
+        async with asking.database.connection(20) as connection:
+            await make_partition(connection, date(2020, 1, 1))
+        assert await look_after_usage(asking.database, NOW, 90) == Cleared(partitions=1)
     connection = await asyncpg.connect(runtime_dsn)
     try:
         for attempt in ATTEMPTS:

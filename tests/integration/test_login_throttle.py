@@ -169,15 +169,15 @@ async def test_while_redis_is_away_a_worker_counts_by_itself_and_goes_on_where_i
 async def test_a_redis_that_does_not_answer_costs_a_login_little_and_lets_no_guess_through(
     postgres_dsn: str, valkey: EmbeddedValkey
 ) -> None:
-    async with managing(postgres_dsn, redis={"url": valkey.url, "timeout_ms": 50}) as asking:
+    async with managing(postgres_dsn, redis={"url": valkey.url, "timeout_ms": 500}) as asking:
         await asking.user(EMAIL)
         assert await statuses(asking, RIGHT, 1) == [200]
         valkey.child.send(signal.SIGSTOP)
         try:
             begun = perf_counter()
             assert await statuses(asking, WRONG, 12) == [401] * 10 + [429] * 2
-            # Asked at most once a second, for 50 ms each time, and not twelve times.
-            assert perf_counter() - begun < 3
+            # Asked at most once a second, and not twenty-four times for half a second.
+            assert perf_counter() - begun < 8
         finally:
             valkey.child.send(signal.SIGCONT)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import statistics
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from argon2 import PasswordHasher, extract_parameters
 
 from gateway.management.passwords import THREADS, WAITING_MAX
 from tests.integration.managing import PASSWORD, Managing, managing
+from tests.servers import execute
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -65,6 +67,8 @@ async def test_a_hash_of_another_cost_is_renewed_at_the_next_login(asking: Manag
     assert await connection.fetchval("SELECT password_hash FROM users") == old
     await asking.told(200, "login", {"email": EMAIL, "password": PASSWORD})
     renewed = await connection.fetchval("SELECT password_hash FROM users")
+    actor = await connection.fetchval("SELECT actor_kind FROM audit_log WHERE action = 'user.updated' ORDER BY id DESC")
+    assert actor == "user"
     await connection.close()
     assert extract_parameters(renewed).memory_cost == 64
     await asking.told(200, "login", {"email": EMAIL, "password": PASSWORD})
@@ -123,3 +127,46 @@ async def test_without_postgres_it_is_503_within_a_second(own_postgres: Embedded
             assert perf_counter() - begun < 1.3
             assert (answer.status, answer.outcome) == (503, "service_unavailable")
             assert dict(answer.headers)["Retry-After"] == "1"
+
+
+@pytest.mark.timeout(60)
+async def test_unknown_wrong_and_disabled_take_the_same_time(postgres_dsn: str) -> None:
+    auth = {
+        "password_hash": {"time_cost": 2, "memory_kib": 16_384, "parallelism": 1},
+        "login_throttle": {"pair_failures_max": 1000, "address_failures_max": 1000},
+    }
+    async with managing(postgres_dsn, auth=auth) as asking:
+        dear = PasswordHasher(time_cost=2, memory_cost=16_384, parallelism=1).hash(PASSWORD)
+        for email in (EMAIL, "disabled@example.com"):
+            await asking.user(email)
+        await execute(postgres_dsn, f"UPDATE users SET password_hash = '{dear}', disabled = email LIKE 'disabled%'")
+        pairs = [(EMAIL, "wrong"), ("nobody@example.com", PASSWORD), ("disabled@example.com", PASSWORD)]
+
+        async def seconds(email: str, password: str) -> float:
+            begun = perf_counter()
+            await asking.told(401, "login", {"email": email, "password": password})
+            return perf_counter() - begun
+
+        # In turns, so that what else the machine does is shared by all.
+        rounds = [[await seconds(*pair) for pair in pairs] for _ in range(15)]
+    medians = [statistics.median(times) for times in zip(*rounds, strict=True)]
+    assert max(medians) < 1.6 * min(medians)
+
+
+@pytest.mark.timeout(60)
+async def test_the_event_loop_goes_on_while_many_log_in(postgres_dsn: str) -> None:
+    cost = {"time_cost": 4, "memory_kib": 65_536, "parallelism": 1}
+    async with managing(postgres_dsn, auth={"password_hash": cost}) as asking:
+        logins = asyncio.gather(
+            *(asking.ask("login", {"email": EMAIL, "password": "x"}, address=f"192.0.2.{n}") for n in range(10))
+        )
+        begun = perf_counter()
+        turns = 0
+        while not logins.done():
+            await asyncio.sleep(0.005)
+            turns += 1
+        lasted = perf_counter() - begun
+    # Threads hash on cores that others use as well; a loop that hashed itself would turn once a login.
+    assert turns > 30
+    assert lasted / turns < 0.15
+    assert {answer.status for answer in logins.result()} == {401}

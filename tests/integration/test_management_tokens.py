@@ -171,7 +171,10 @@ async def test_what_is_signed_with_our_key_is_believed_only_with_our_header_and_
     assert await verified(told) == SOMEBODY
     for name in told:
         assert await verified({key: value for key, value in told.items() if key != name}) is None, name
-    for changed in ({"iss": "x"}, {"aud": "x"}, {"exp": str(told["exp"])}, {"exp": 1e12}, {"nbf": None}, {"role": 1}):
+    for changed in (
+        *({"iss": "x"}, {"aud": "x"}, {"role": 1}, {"generation": "0"}),
+        *({"exp": str(told["exp"])}, {"exp": 1e12}, {"nbf": None}, {"nbf": int(NOW) + 6}, {"iat": int(NOW) + 6}),
+    ):
         assert await verified({**told, **changed}) is None, changed
     assert await verified(told, jku="https://example.com/keys") is None
     assert await verified(told, jwk={"kty": "OKP"}) is None

@@ -112,6 +112,9 @@ async def test_nobody_signs_with_a_key_that_others_may_not_know_yet(database: Da
     new = await rotate(database)
     one.forget_when_it_read()
     assert kid_of(await one.issue()) == old
+    await let_it_settle(postgres_dsn, old, 60)
+    one.forget_when_it_read()
+    assert kid_of(await one.issue()) == old
     await let_it_settle(postgres_dsn, new)
     one.forget_when_it_read()
     assert kid_of(await one.issue()) == new

@@ -107,11 +107,12 @@ class LineProblems:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """What an import tells of itself: each key that was read, and that checking or storing so many begins."""
+    """What an import tells of itself: each key that was read, that checking or storing so many begins, the commit."""
 
     read: Callable[[], None]
     checking: Callable[[int], None]
     storing: Callable[[int], None]
+    committing: Callable[[], None]
 
 
 async def import_keys(
@@ -129,6 +130,7 @@ async def import_keys(
         imported = await _import(connection, keys, problems, steps)
     finally:
         if imported and not dry_run:
+            steps.committing()
             await transaction.commit()
         elif not connection.is_closed():
             await transaction.rollback()

@@ -22,12 +22,11 @@ _NEWEST_FIRST: Final = "ORDER BY k.created_at DESC, k.id"
 _CURRENT_SECRET: Final = "LEFT JOIN key_secrets s ON s.key_id = k.id AND s.valid_until IS NULL"  # noqa: S105  # no secret
 _INDEXED_CHARACTERS: Final = 3
 """The index has parts of three characters: less than that it cannot look up."""
-# Of all accounts: the index knows no accounts, and this bounds what is read of others'.
-_FITTING: Final = f"""
-SELECT ARRAY(SELECT id FROM api_keys WHERE deleted_at IS NULL AND name ILIKE $1 LIMIT {FOUND_MAX + 1}) AS named,
-       ARRAY(SELECT key_id FROM key_secrets WHERE valid_until IS NULL AND prefix LIKE $1 LIMIT {FOUND_MAX + 1})
-       AS prefixed
-"""  # noqa: S608  # constants
+# Of all accounts: the index knows no accounts, and the limit bounds what is read of others'.
+_FITTING: Final = """
+SELECT ARRAY(SELECT id FROM api_keys WHERE deleted_at IS NULL AND name ILIKE $1 LIMIT $2) AS named,
+       ARRAY(SELECT key_id FROM key_secrets WHERE valid_until IS NULL AND prefix LIKE $1 LIMIT $2) AS prefixed
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,7 @@ async def _search(
     """
     like = "%" + search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
     if total > FOUND_MAX and len(search) >= _INDEXED_CHARACTERS:
-        fitting = await connection.fetchrow(_FITTING, like)
+        fitting = await connection.fetchrow(_FITTING, like, FOUND_MAX + 1)
         assert fitting is not None
         if max(len(fitting["named"]), len(fitting["prefixed"])) <= FOUND_MAX:
             condition.add("k.id = ANY({})", list({*fitting["named"], *fitting["prefixed"]}))

@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+import asyncpg
+
+from gateway.adapters.postgres.connection import reason
 from gateway.adapters.postgres.partitions import drop_partitions_before, make_partition
+from gateway.adapters.postgres.pool import DatabaseDown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.adapters.postgres.connection import Connection
+    from gateway.adapters.postgres.pool import Database
 
+ROUND_TIMEOUT_S: Final = 60.0
 DAYS_AHEAD: Final = 2
 MINUTES_KEPT: Final = timedelta(days=2)
 HOURS_KEPT: Final = timedelta(days=100)
@@ -34,26 +40,30 @@ class Cleared:
     offsets: int = 0
 
 
-async def look_after_usage(connection: Connection, now: float, retention_days: int) -> Cleared | None:
-    """Make the partitions of the days to come, and take away what is too old; raises PostgresError.
+async def look_after_usage(database: Database, now: float, retention_days: int) -> Cleared | None:
+    """Make the partitions of the days to come, and take away what is too old; raises DatabaseDown.
 
     Events are kept for *retention_days*, their sums by minute and hour as long as statistics need them. None when
     another instance is at it.
     """
-    moment = datetime.fromtimestamp(now, UTC)
-    kept_from = moment - timedelta(days=retention_days)
-    async with _alone(connection) as alone:
-        if not alone:
-            return None
-        for number in range(DAYS_AHEAD + 1):
-            await make_partition(connection, (moment + timedelta(days=number)).date())
-        return Cleared(
-            partitions=len(await drop_partitions_before(connection, kept_from.date())),
-            minutes=await _delete(connection, "usage_minutes", "at", moment - MINUTES_KEPT),
-            hours=await _delete(connection, "usage_hours", "at", moment - HOURS_KEPT),
-            # By then no event of the journal has a partition that a second shipping could double it in.
-            offsets=await _delete(connection, "journal_offsets", "updated_at", kept_from - timedelta(days=1)),
-        )
+    try:
+        async with database.connection(ROUND_TIMEOUT_S) as connection, _alone(connection) as alone:
+            return await _go_round(connection, datetime.fromtimestamp(now, UTC), retention_days) if alone else None
+    except asyncpg.PostgresError as error:
+        raise DatabaseDown(reason(error)) from error
+
+
+async def _go_round(connection: Connection, now: datetime, retention_days: int) -> Cleared:
+    kept_from = now - timedelta(days=retention_days)
+    for number in range(DAYS_AHEAD + 1):
+        await make_partition(connection, (now + timedelta(days=number)).date())
+    return Cleared(
+        partitions=len(await drop_partitions_before(connection, kept_from.date())),
+        minutes=await _delete(connection, "usage_minutes", "at", now - MINUTES_KEPT),
+        hours=await _delete(connection, "usage_hours", "at", now - HOURS_KEPT),
+        # By then no event of the journal has a partition that a second shipping could double it in.
+        offsets=await _delete(connection, "journal_offsets", "updated_at", kept_from - timedelta(days=1)),
+    )
 
 
 @asynccontextmanager

@@ -31,6 +31,7 @@ _TAGS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "Login": "An e-mail and a password for a token, which the management of keys asks for.",
         "API keys": "Keys are managed by the people who own them. What belongs to another account is 404.",
+        "Usage": "What keys are used for. Requests are counted exactly once, refused ones included.",
         "Webhooks": "What can be done with an API key besides using the services behind it.",
         "Documents": "This description.",
     }
@@ -62,11 +63,12 @@ def openapi_document(snapshot: Snapshot) -> dict[str, Any]:
     for route, method in _own_routes(snapshot):
         assert route.answer is not None
         paths.setdefault(_path(route), {})[method.lower()] = _operation(OPERATIONS[route.answer], route, snapshot)
+    used = {operation["tags"][0] for methods in paths.values() for operation in methods.values()}
     return {
         "openapi": OPENAPI,
         "info": {"title": "Gateway", "version": API_VERSION, "description": _about(snapshot)},
         "servers": [{"url": "/"}, *({"url": prefix} for prefix in snapshot.strip_prefixes)],
-        "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
+        "tags": [{"name": name, "description": description} for name, description in _TAGS.items() if name in used],
         "paths": paths,
         "components": {
             "schemas": component_schemas(snapshot.scopes),
@@ -100,7 +102,7 @@ def _security_schemes(snapshot: Snapshot) -> dict[str, Any]:
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "JWT",
-            "description": "A token from the login: `Authorization: Bearer <token>`.",
+            "description": f"A token {_issuer(snapshot)}: `Authorization: Bearer <token>`.",
         },
         KEY: {
             "type": "http",
@@ -109,6 +111,12 @@ def _security_schemes(snapshot: Snapshot) -> dict[str, Any]:
             "description": f"An API key: `Authorization: Bearer {prefix}...`.",
         },
     }
+
+
+def _issuer(snapshot: Snapshot) -> str:
+    """Say where login tokens come from; that there is an identity provider is said only where nothing else is."""
+    has_login = any(route.answer == "login" for route in snapshot.routes.routes)
+    return "from the login" if has_login else "of the identity provider"
 
 
 def _operation(operation: Operation, route: Route, snapshot: Snapshot) -> dict[str, Any]:

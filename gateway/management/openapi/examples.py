@@ -49,6 +49,15 @@ _ENTRY: Final[dict[str, Any]] = {
     "requestId": "req_5f2b8c1d9e3a4b6f",
     "changes": [{"field": "rateLimitPerHour", "old": 1000, "new": 2000}],
 }
+_SUMS: Final[dict[str, Any]] = {
+    "totalRequests": 2450,
+    "successfulRequests": 2380,
+    "errorRequests": 70,
+    "averageResponseTime": 245.0,
+    "p50ResponseTime": 180.2,
+    "p95ResponseTime": 611.9,
+    "p99ResponseTime": 902.4,
+}
 _PAGINATION: Final = {"page": 1, "limit": 20, "total": 1, "hasMore": False}
 _TOKEN: Final = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1c2VyIn0.c2lnbmF0dXJl"  # noqa: S105  # nobody's
 
@@ -82,6 +91,16 @@ EXAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
         "ChangedKeyView": {**_KEY, "name": "Updated Integration Name", "rateLimitPerHour": 2000},
         "RotateBody": {"graceSeconds": 3600},
         "AuditPageView": {"data": [_ENTRY], "pagination": _PAGINATION},
+        "StatisticsView": {
+            "period": "7d",
+            **_SUMS,
+            "topEndpoints": [
+                {"endpoint": "/api/public/budgets", "method": "GET", "count": 1200},
+                {"endpoint": "/api/public/customers", "method": "POST", "count": 800},
+            ],
+            "dailyUsage": [{"date": "2024-01-15", "requests": 350}, {"date": "2024-01-16", "requests": 420}],
+        },
+        "UsageView": {"period": "7d", "groupBy": "key", "data": [{"keyId": _ID, **_SUMS}]},
         "WebhookTestBody": {"event": "budget.created", "data": {"id": 123}},
         "WebhookTestAnswer": {
             "data": {

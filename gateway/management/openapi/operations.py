@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 from gateway.management.key_bodies import AuditQuery, CreateBody, PageQuery, RotateBody, UpdateBody
 from gateway.management.login import LoginBody
 from gateway.management.openapi import refusals as known
-from gateway.management.openapi import views
+from gateway.management.openapi import usage_views, views
+from gateway.management.statistics import StatisticsQuery, UsageQuery
 from gateway.management.webhook_test import WebhookTestBody
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
             answer=views.NewKeyView,
             sends=("Idempotency-Replayed",),
             refusals=(known.CONFLICT,),
-            links=("keys.get", "keys.update", "keys.delete", "keys.rotate", "keys.audit"),
+            links=("keys.get", "keys.update", "keys.delete", "keys.rotate", "keys.audit", "keys.stats"),
         ),
         "keys.list": Operation(
             tag="API keys",
@@ -165,6 +166,33 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
             query=AuditQuery,
             answer=views.AuditPageView,
             refusals=(known.NO_SUCH_KEY,),
+        ),
+        "keys.stats": Operation(
+            tag="Usage",
+            summary="Get the statistics of a key",
+            description="What the key was used for in a period that ends now; also of a deleted one. A request is "
+            "counted within two seconds.",
+            login=True,
+            path=_KEY_ID,
+            query=StatisticsQuery,
+            answer=usage_views.StatisticsView,
+            refusals=(known.NO_SUCH_KEY,),
+        ),
+        "usage": Operation(
+            tag="Usage",
+            summary="Get the usage of the account",
+            description="What the account's keys were used for in a period that ends now, by key, endpoint or day.",
+            login=True,
+            query=UsageQuery,
+            answer=usage_views.UsageView,
+        ),
+        "usage.csv": Operation(
+            tag="Usage",
+            summary="Download the usage of the account",
+            description="The same as comma-separated values (RFC 4180), with the same columns.",
+            login=True,
+            query=UsageQuery,
+            media_type="text/csv",
         ),
         "webhooks.test": Operation(
             tag="Webhooks",

@@ -10,12 +10,12 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.management.openapi.page_tables import body_table, parameter_table, pretty, resolved
+from gateway.management.openapi.page_tables import answer_table, parameter_table, request_table, resolved
+from gateway.management.openapi.page_text import code, inline, listing, paragraphs, pretty
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-_CODE: Final = re.compile(r"`([^`]+)`")
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _AUTHORIZATION: Final = {"login": "TOKEN", "apiKey": "KEY"}
 _SETTING: Final = """\
@@ -60,10 +60,10 @@ def docs_page(document: Mapping[str, Any]) -> str:
 <a href="openapi.json">openapi.json</a></header>
 <nav aria-label="Operations">{_navigation(groups)}</nav>
 <main id="content">
-<section id="about"><h2>About</h2>{_text(document["info"]["description"])}</section>
+<section id="about"><h2>About</h2>{paragraphs(document["info"]["description"])}</section>
 <section id="authentication"><h2>Authentication</h2>{_authentication(document)}
-<p>The examples use these variables:</p>{_code(_SETTING)}</section>
-<section id="scopes"><h2>Scopes</h2>{_text(document["components"]["schemas"]["Scope"]["description"])}</section>
+<p>The examples use these variables:</p>{code(_SETTING)}</section>
+<section id="scopes"><h2>Scopes</h2>{paragraphs(document["components"]["schemas"]["Scope"]["description"])}</section>
 <section id="refusals"><h2>Refusals</h2><p>What any request may get:</p>{_answers(document, common)}</section>
 {sections}
 </main>
@@ -90,20 +90,16 @@ def _common(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _navigation(groups: Mapping[str, list[tuple[str, str, dict[str, Any]]]]) -> str:
     links = [("about", "About"), ("authentication", "Authentication"), ("scopes", "Scopes"), ("refusals", "Refusals")]
-    parts = [_list(f'<a href="#{anchor}">{name}</a>' for anchor, name in links)]
+    parts = [listing(f'<a href="#{anchor}">{name}</a>' for anchor, name in links)]
     for tag, operations in groups.items():
         parts.append(f'<p><a href="#{_anchor(tag)}">{escape(tag)}</a></p>')
         parts.append(
-            _list(
+            listing(
                 f'<a href="#{_anchor(operation["operationId"])}">{_badge(method)} {escape(operation["summary"])}</a>'
                 for method, _, operation in operations
             )
         )
     return "".join(parts)
-
-
-def _list(items: Iterator[str]) -> str:
-    return f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
 
 
 def _anchor(name: str) -> str:
@@ -114,29 +110,9 @@ def _badge(method: str) -> str:
     return f'<span class="method {method.lower()}">{method}</span>'
 
 
-def _text(markdown: str) -> str:
-    """Write the little Markdown that descriptions use: paragraphs, lists and code."""
-    parts: list[str] = []
-    for block in markdown.split("\n\n"):
-        lines = block.split("\n")
-        if lines[0].startswith("- "):
-            parts.append(_list(_inline(line.removeprefix("- ")) for line in lines))
-        elif block:
-            parts.append(f"<p>{_inline(block)}</p>")
-    return "".join(parts)
-
-
-def _inline(text: str) -> str:
-    return _CODE.sub(r"<code>\1</code>", escape(text))
-
-
-def _code(text: str) -> str:
-    return f'<pre tabindex="0"><code>{escape(text)}</code></pre>'
-
-
 def _authentication(document: Mapping[str, Any]) -> str:
     schemes: dict[str, dict[str, str]] = document["components"]["securitySchemes"]
-    return _list(_inline(scheme["description"]) for scheme in schemes.values())
+    return listing(inline(scheme["description"]) for scheme in schemes.values())
 
 
 def _section(
@@ -147,7 +123,7 @@ def _section(
 ) -> str:
     about = next(known["description"] for known in document["tags"] if known["name"] == tag)
     articles = "".join(_article(document, method, path, operation, common) for method, path, operation in operations)
-    return f'<section id="{_anchor(tag)}"><h2>{escape(tag)}</h2>{_text(about)}{articles}</section>\n'
+    return f'<section id="{_anchor(tag)}"><h2>{escape(tag)}</h2>{paragraphs(about)}{articles}</section>\n'
 
 
 def _article(
@@ -157,16 +133,16 @@ def _article(
     parts = [
         f'<article id="{anchor}"><h3><a href="#{anchor}">{escape(operation["summary"])}</a></h3>',
         f'<p class="path">{_badge(method)} <code>{escape(path)}</code></p>',
-        _text(operation["description"]),
+        paragraphs(operation["description"]),
         f"<p>{_needs(operation)}</p>",
     ]
     if "parameters" in operation:
-        parts.append(f"<h4>Parameters</h4>{parameter_table(document, operation['parameters'], _inline)}")
+        parts.append(f"<h4>Parameters</h4>{parameter_table(document, operation['parameters'])}")
     if "requestBody" in operation:
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
         needed = "" if operation["requestBody"]["required"] else ", may be left out"
-        parts.append(f"<h4>Body <small>application/json{needed}</small></h4>{body_table(document, schema, _inline)}")
-    parts.append(f"<h4>Example</h4>{_code(_curl(method, path, operation))}")
+        parts.append(f"<h4>Body <small>application/json{needed}</small></h4>{request_table(document, schema)}")
+    parts.append(f"<h4>Example</h4>{code(_curl(method, path, operation))}")
     own = {status: response for status, response in operation["responses"].items() if status not in common}
     others = ", ".join(common)
     parts.append(f"<h4>Answers</h4>{_answers(document, own)}")
@@ -199,13 +175,13 @@ def _answers(document: Mapping[str, Any], responses: Mapping[str, Any]) -> str:
 def _response(document: Mapping[str, Any], status: str, response: Mapping[str, Any]) -> str:
     content: dict[str, Any] = next(iter(response.get("content", {}).values()), {})
     kind = "good" if status < "4" else "bad"
-    summary = f'<span class="status {kind}">{status}</span> {_inline(response["description"])}'
+    summary = f'<span class="status {kind}">{status}</span> {inline(response["description"])}'
     headers = ", ".join(f"<code>{escape(name)}</code>" for name in response["headers"])
     parts = [f"<p>Headers: {headers}</p>"]
     if "example" in content:
-        parts += [body_table(document, content["schema"], _inline), _code(pretty(content["example"]))]
-    for code, example in content.get("examples", {}).items():
+        parts += [answer_table(document, content["schema"]), code(pretty(content["example"]))]
+    for name, example in content.get("examples", {}).items():
         parts.append(
-            f"<p><code>{escape(code)}</code>: {_inline(example['summary'])}</p>{_code(pretty(example['value']))}"
+            f"<p><code>{escape(name)}</code>: {inline(example['summary'])}</p>{code(pretty(example['value']))}"
         )
     return f"<details><summary>{summary}</summary>{''.join(parts)}</details>"

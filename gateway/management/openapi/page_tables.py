@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from gateway.management.openapi.page_text import inline
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 def resolved(document: Mapping[str, Any], thing: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -20,55 +21,51 @@ def resolved(document: Mapping[str, Any], thing: Mapping[str, Any]) -> Mapping[s
     return {**found, **{name: value for name, value in thing.items() if name != "$ref"}}
 
 
-def pretty(value: Any) -> str:
-    """Write *value* as JSON to be read."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
-
-
-def parameter_table(
-    document: Mapping[str, Any], parameters: Iterable[Mapping[str, Any]], inline: Callable[[str], str]
-) -> str:
+def parameter_table(document: Mapping[str, Any], parameters: Iterable[Mapping[str, Any]]) -> str:
     """Write the table of the *parameters* of an operation."""
     return _table(
         _row(
             parameter["name"],
             f"{_kind(document, parameter['schema'])} · {parameter['in']}",
             parameter["description"],
-            inline,
-            needed=parameter.get("required", False),
+            "required" if parameter.get("required") else "",
         )
         for parameter in parameters
     )
 
 
-def body_table(document: Mapping[str, Any], schema: Mapping[str, Any], inline: Callable[[str], str]) -> str:
-    """Write the table of all members of *schema*."""
-    return _table(_rows(document, schema, inline, ""))
+def request_table(document: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """Write the table of all members that a body may have: the needed ones are marked."""
+    return _table(_rows(document, schema, ("required", "")))
+
+
+def answer_table(document: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """Write the table of all members that an answer may have: those that may be missing are marked."""
+    return _table(_rows(document, schema, ("", "not always")))
 
 
 def _rows(
-    document: Mapping[str, Any], schema: Mapping[str, Any], inline: Callable[[str], str], before: str
+    document: Mapping[str, Any], schema: Mapping[str, Any], marks: tuple[str, str], before: str = ""
 ) -> Iterator[str]:
+    """Write a row for each member; *marks* are for those that are always there, and for the others."""
     schema = resolved(document, schema)
     for name, member in schema.get("properties", {}).items():
         described = resolved(document, member)
-        kind = _kind(document, member)
-        yield _row(
-            before + name, kind, described.get("description", ""), inline, needed=name in schema.get("required", ())
-        )
-        inner = described.get("items", described) if described.get("type") == "array" else described
-        dots = "[]." if inner is not described else "."
-        yield from _rows(document, inner, inline, f"{before}{name}{dots}")
+        mark = marks[name not in schema.get("required", ())]
+        yield _row(before + name, _kind(document, member), described.get("description", ""), mark)
+        is_array = described.get("type") == "array"
+        inner = described["items"] if is_array else described
+        yield from _rows(document, inner, marks, f"{before}{name}{'[]' if is_array else ''}.")
 
 
 def _table(rows: Iterable[str]) -> str:
     return f"<table><tbody>{''.join(rows)}</tbody></table>"
 
 
-def _row(name: str, kind: str, description: str, inline: Callable[[str], str], *, needed: bool) -> str:
-    mark = ' <strong class="needed">required</strong>' if needed else ""
+def _row(name: str, kind: str, description: str, mark: str) -> str:
+    marked = f' <strong class="mark">{mark}</strong>' if mark else ""
     return (
-        f'<tr><th scope="row"><code>{escape(name)}</code>{mark}<span class="kind">{escape(kind)}</span></th>'
+        f'<tr><th scope="row"><code>{escape(name)}</code>{marked}<span class="kind">{escape(kind)}</span></th>'
         f"<td>{inline(description)}</td></tr>"
     )
 
@@ -89,7 +86,7 @@ def _kind(document: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
 def _bounds(schema: Mapping[str, Any]) -> Iterator[str]:
     for least, most, unit in (
         ("minLength", "maxLength", " characters"),
-        ("minItems", "maxItems", ""),
+        ("minItems", "maxItems", " items"),
         ("minimum", "maximum", ""),
     ):
         low, high = schema.get(least), schema.get(most)

@@ -12,7 +12,7 @@ from gateway.core import decision as d
 from gateway.core.bucket import Limit, Standing, Taken
 from gateway.core.denials import Refusal, refuse
 from gateway.management import refusals
-from gateway.management.openapi import views
+from gateway.management.openapi import refusal_views as views
 
 if TYPE_CHECKING:
     from gateway.management.openapi.views import View
@@ -80,6 +80,13 @@ NOT_LOGGED_IN: Final = KnownRefusal(
     views.Expected,
     always=False,
 )
+ACCOUNT_UNKNOWN: Final = KnownRefusal(
+    "AccountUnknown",
+    refusals.account_unknown(
+        "The token names an account that does not exist here. Ask the operator to create it"
+    ).refusal,
+    "The token is of an identity provider that the gateway believes, and names no account.",
+)
 WRONG_CREDENTIALS: Final = KnownRefusal(
     "InvalidCredentials",
     refusals.wrong_credentials().refusal,
@@ -118,7 +125,7 @@ FOR_ALL: Final = (BAD_REQUEST, BODY_TIMED_OUT, BODY_TOO_LARGE, TARGET_TOO_LONG, 
 WITH_BODY: Final = (WRONG_TYPE, INVALID)
 """What requests with a body can get besides."""
 
-WITH_LOGIN: Final = (NOT_LOGGED_IN, UNAVAILABLE)
+WITH_LOGIN: Final = (NOT_LOGGED_IN, ACCOUNT_UNKNOWN, UNAVAILABLE)
 """What requests with a login token can get besides."""
 
 WITH_KEY: Final = (

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from gateway.management.key_bodies import SCOPE_SCHEMA
-from gateway.management.openapi import views
 from gateway.management.openapi.operations import OPERATIONS
+from gateway.management.openapi.refusal_views import Error
 from gateway.management.openapi.refusals import FOR_ALL, WITH_BODY, WITH_KEY, WITH_LOGIN, KnownRefusal
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _queries() -> set[str]:
 
 @cache
 def _model_schemas() -> dict[str, Any]:
-    models: list[type[BaseModel] | None] = [views.Error, *(refusal.details for refusal in known_refusals())]
+    models: list[type[BaseModel] | None] = [Error, *(refusal.details for refusal in known_refusals())]
     for operation in OPERATIONS.values():
         models += [operation.body, operation.query, operation.answer]
     distinct = dict.fromkeys(model for model in models if model is not None)
@@ -100,4 +100,4 @@ def _refusal_schema(refusal: KnownRefusal) -> dict[str, Any]:
         members["details"] = reference(refusal.details)
         if refusal.always:
             narrowed["required"] = ["details"]
-    return {"description": refusal.when, "allOf": [reference(views.Error), narrowed]}
+    return {"description": refusal.when, "allOf": [reference(Error), narrowed]}

@@ -65,5 +65,5 @@ def test_previous_keys_of_the_settings_may_be_empty() -> None:
     old, new = (base64.b64encode(key).decode() for key in (KEY, bytes(32)))
     assert encryption_of(Secrets.model_validate({"key": new, "previous": ["", old]})).knows(Encryption(KEY).key_id)
     assert not encryption_of(Secrets.model_validate({"key": new, "previous": [""]})).knows(Encryption(KEY).key_id)
-    with pytest.raises(ValidationError, match="previous.0\n.*base64 of 32 bytes"):
+    with pytest.raises(ValidationError, match=r"previous\.0\n.*base64 of 32 bytes"):
         Secrets.model_validate({"key": new, "previous": ["short"]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any, get_args, get_type_hints
 
@@ -13,9 +14,11 @@ from gateway.core.routes import Pattern, Route, RouteTable
 from gateway.management.openapi.document import openapi_document
 from gateway.management.openapi.operations import OPERATIONS
 from gateway.management.openapi.refusals import FOR_ALL
+from gateway.management.openapi.schemas import known_refusals
 from gateway.settings.compile import BUILT_IN_ROUTES
 from gateway.settings.traffic import RouteSettings
 from tests.descriptions import Description
+from tests.house.tree import TOP
 from tests.unit.management.asking import SNAPSHOT
 
 WEBHOOK_ROUTE = Route(
@@ -111,13 +114,13 @@ def test_every_operation_has_a_name_of_its_own_and_what_every_request_can_get(de
     ("name", "statuses"),
     [
         ("auth.login", {"401", "415", "422", "429", "503"}),
-        ("keys.create", {"401", "409", "415", "422", "503"}),
-        ("keys.list", {"401", "422", "503"}),
-        ("keys.get", {"401", "404", "503"}),
-        ("keys.update", {"401", "404", "409", "415", "422", "503"}),
-        ("keys.delete", {"401", "404", "503"}),
-        ("keys.rotate", {"401", "404", "409", "415", "422", "503"}),
-        ("keys.audit", {"401", "404", "422", "503"}),
+        ("keys.create", {"401", "403", "409", "415", "422", "503"}),
+        ("keys.list", {"401", "403", "422", "503"}),
+        ("keys.get", {"401", "403", "404", "503"}),
+        ("keys.update", {"401", "403", "404", "409", "415", "422", "503"}),
+        ("keys.delete", {"401", "403", "404", "503"}),
+        ("keys.rotate", {"401", "403", "404", "409", "415", "422", "503"}),
+        ("keys.audit", {"401", "403", "404", "422", "503"}),
         ("webhooks.test", {"401", "403", "415", "422", "429", "503"}),
         ("openapi", set()),
         ("docs", set()),
@@ -180,3 +183,25 @@ def test_a_token_in_a_path_is_described_by_its_form() -> None:
 
 def test_making_the_document_twice_gives_the_same(document: dict[str, Any]) -> None:
     assert openapi_document(FULL) == document
+
+
+def test_without_the_built_in_login_there_is_no_word_of_it() -> None:
+    routes = [route for route in BUILT_IN_ROUTES if not route.name.startswith("auth.")]
+    document = openapi_document(replace(SNAPSHOT, routes=RouteTable(routes)))
+    assert "Login" not in {tag["name"] for tag in document["tags"]}
+    assert "identity provider" in document["components"]["securitySchemes"]["login"]["description"]
+
+
+def test_every_refusal_of_the_control_plane_is_described() -> None:
+    known = {(refusal.sample.status, refusal.sample.code) for refusal in known_refusals()}
+    made = {
+        (int(status), code)
+        for path in (TOP / "gateway" / "management").glob("*.py")
+        for status, code in re.findall(r'\bRefusal\(\s*(\d{3}),\s*"(\w+)"', path.read_text())
+    }
+    assert made
+    missing = sorted(made - known)
+    assert not missing, (
+        f"{missing} would be missing from /openapi.json: add a KnownRefusal for each to "
+        "gateway/management/openapi/refusals.py, and to the operations that can give it"
+    )

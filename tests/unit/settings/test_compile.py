@@ -49,6 +49,13 @@ def test_built_in_routes_stand_in_front(loaded: Load) -> None:
     assert (create.name, create.answer, create.body_max_bytes) == ("keys.create", "keys.create", 65536)
 
 
+@pytest.mark.parametrize(("setting", "there"), [("", True), ("management: {docs: false}\n", False)])
+def test_documents_are_there_unless_they_are_switched_off(loaded: Load, setting: str, there: bool) -> None:
+    snapshot = compile_snapshot(loaded(RIGHT + setting))
+    for path in ("/openapi.json", "/docs"):
+        assert isinstance(snapshot.routes.match("GET", _target(path)), Route) is there
+
+
 def test_get_includes_head(loaded: Load) -> None:
     snapshot = compile_snapshot(loaded(RIGHT))
     assert snapshot.routes.match("HEAD", _target("/things/1")) is _route(snapshot, "things.read")

@@ -36,6 +36,10 @@ WRONG = [
         ["routes[1] has no scope; expected scope: NAME, or public: true for requests without a key"],
     ),
     (
+        "{name: x, methods: [POST], path: /x, public: true, answer: webhooks.test}",
+        ["routes[1] is public, but its answer is for a key; expected scope: NAME"],
+    ),
+    (
         "{name: x, methods: [GET], path: /x, scope: READ}",
         ["routes[1] has neither upstream nor answer; expected exactly one of the two"],
     ),
@@ -97,6 +101,13 @@ def test_a_route_that_breaks_a_rule_is_refused(problems: Problems, route: str, e
     found = [problem.split(": ", 1) for problem in problems(_with(READ, route))]
     assert [what for _, what in found] == expected
     assert all(place.startswith("gateway.yaml:9:") for place, _ in found)
+
+
+def test_a_route_may_take_the_place_of_a_document_that_is_switched_off(problems: Problems, loaded: Load) -> None:
+    settings = _with(READ, "{name: x, methods: [GET], path: /docs, scope: READ, upstream: things}")
+    (problem,) = problems(settings)
+    assert "the built-in route docs takes its requests" in problem
+    assert len(loaded(settings + "management: {docs: false}\n").routes) == 2
 
 
 def test_rules_are_checked_although_other_settings_of_the_route_are_wrong(problems: Problems) -> None:

@@ -1,16 +1,11 @@
-"""`gateway migrate` and `gateway keys`, as somebody at a terminal uses them."""
+"""`gateway migrate` and `gateway keys`, as somebody at a terminal uses them: making, showing and importing keys."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import csv
 import hashlib
 import io
 import json
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -20,6 +15,7 @@ from gateway.adapters.postgres.accounts import create_account
 from gateway.adapters.postgres.key_source import PostgresKeySource
 from gateway.adapters.postgres.pool import Database
 from gateway.core.credentials import digest, has_our_checksum, issue
+from tests.commands import Commands
 from tests.servers import execute
 
 if TYPE_CHECKING:
@@ -28,60 +24,14 @@ if TYPE_CHECKING:
 
     from gateway.core.keys import KeyRecord
 
-pytestmark = pytest.mark.timeout(60)
-
-CONFIG = """
-version: 1
-postgres: {{dsn: "${{DATABASE_URL}}"}}
-secrets: {{key: "${{GATEWAY_SECRET_KEY}}"}}
-keys: {{prefixes: [bk_live_, bk_test_], legacy: {legacy}}}
-scopes: {{READ: Read things, WRITE: Write things}}
-upstreams: {{things: {{targets: ["http://127.0.0.1:9"]}}}}
-routes: [{{name: things.read, methods: [GET], path: /things/**, scope: READ, upstream: things}}]
-"""
 FOREIGN = "bk_live_0123456789abcdef0123456789abcdef"
 
 
-class Terminal:
-    """Runs commands with a configuration of its own."""
-
-    def __init__(self, directory: Path, dsn: str) -> None:
-        self.directory = directory
-        self.dsn = dsn
-        self.configure(legacy=False)
+class Terminal(Commands):
+    """Runs commands, and looks for keys as the data plane does."""
 
     def configure(self, *, legacy: bool) -> None:
-        (self.directory / "gateway.yaml").write_text(CONFIG.format(legacy=str(legacy).lower()))
-
-    async def run(self, *arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        environ = os.environ | {
-            "DATABASE_URL": self.dsn,
-            "GATEWAY_SECRET_KEY": base64.b64encode(bytes(32)).decode(),
-            "PYTHONPATH": os.getcwd(),
-        }
-        return await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "gateway", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            input=stdin,
-            cwd=self.directory,
-            env=environ,
-            timeout=30,
-        )
-
-    async def right(self, *arguments: str | Path, stdin: str = "") -> str:
-        """Run what must succeed, and give its output."""
-        done = await self.run(*arguments, stdin=stdin)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    async def wrong(self, *arguments: str | Path, stdin: str = "") -> str:
-        """Run what must fail, and give what it says."""
-        done = await self.run(*arguments, stdin=stdin)
-        assert done.returncode != 0
-        assert "Traceback" not in done.stderr
-        return done.stderr
+        self.environ["LEGACY"] = str(legacy).lower()
 
     async def find(self, key: str) -> KeyRecord | None:
         """Find a key as the data plane does."""
@@ -202,7 +152,7 @@ async def test_our_own_keys_are_imported_from_csv_with_their_ids(terminal: Termi
     header = ["id", "name", "key", "scopes", "rateLimitPerHour", "allowedIps", "status", "expiresAt"]
     line = ["api_key_old", "Old, but good", key, "READ WRITE", "12", "203.0.113.7;::1", "SUSPENDED", ""]
     (terminal.directory / "keys.csv").write_text(rows(header, line))
-    assert (await terminal.right("keys", "import", "keys.csv")).startswith("imported 1 keys in ")
+    assert (await terminal.right("keys", "import", terminal.directory / "keys.csv")).startswith("imported 1 keys in ")
     record = await terminal.find(key)
     assert record is not None
     assert (record.id, record.account_id, record.prefix) == ("api_key_old", account, key[:12])
@@ -225,13 +175,16 @@ async def test_foreign_keys_and_digests_need_the_legacy_setting(terminal: Termin
         },
     ]
     text = "\n".join(json.dumps(line) for line in lines)
-    said = await terminal.wrong("keys", "import", "-", stdin=text)
+    said = await terminal.wrong("keys", "import", "-", "--format", "jsonl", stdin=text)
     assert "line 1: key: it was not issued here" in said
     assert "line 2: sha256: nobody can tell" in said
     assert said.count("keys.legacy: true") == 2
     assert FOREIGN not in said
     terminal.configure(legacy=True)
-    assert json.loads(await terminal.right("keys", "import", "-", "--json", stdin=text))["imported"] == 2
+    assert (
+        json.loads(await terminal.right("keys", "import", "-", "--format", "jsonl", "--json", stdin=text))["imported"]
+        == 2
+    )
     for key in (FOREIGN, other):
         record = await terminal.find(key)
         assert record is not None
@@ -283,6 +236,6 @@ async def test_a_csv_that_is_broken_is_told_by_line(terminal: Terminal, account:
 
 
 async def test_many_problems_are_cut_short(terminal: Terminal, account: str) -> None:
-    said = await terminal.wrong("keys", "import", "-", stdin="nonsense\n" * 100)
+    said = await terminal.wrong("keys", "import", "-", "--format", "jsonl", stdin="nonsense\n" * 100)
     assert said.count("is not JSON") == 20
     assert "and 80 more" in said
