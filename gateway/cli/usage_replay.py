@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
+import sys
 import uuid
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
+import structlog
 
 from gateway.adapters.journal import read_batch
 from gateway.adapters.positions import PUBLISH_TIMEOUT_S
@@ -24,7 +27,6 @@ from gateway.cli.run import config_option, load_or_exit
 from gateway.core.envelopes import NotAnEvent, envelope
 from gateway.jobs.deliver_usage import POSTGRES, usage_publishers
 from gateway.ports import SinkDown
-from gateway.telemetry.logs import configure_logs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -146,7 +148,11 @@ def replay(beginning: Beginning, until: datetime | None, sink: str | None, confi
     too: what is there already changes nothing.
     """
     config = load_or_exit(config_file)
-    configure_logs("error", "console")  # Standard output may be where the events go.
+    # Standard output may be where the events go.
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     publishers = usage_publishers(config)
     chosen = sink or _only(list(publishers))
     if isinstance(beginning, JournalPlace):

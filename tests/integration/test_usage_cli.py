@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from redis.asyncio import Redis
 
 from gateway.adapters.journal import Journal
@@ -24,11 +25,11 @@ from gateway.adapters.postgres.accounts import create_account
 from gateway.adapters.postgres.events import PostgresUsageSink
 from gateway.adapters.postgres.keys import NewKey, create_key
 from gateway.adapters.postgres.pool import Database
-from tests.integration.test_management_cli import SETTINGS, Command
+from tests.commands import SETTINGS, Commands
 from tests.usage_events import event, members_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.timeout(90)
@@ -60,22 +61,30 @@ async def key_id(database: Database) -> str:
 
 
 @pytest.fixture
-def command(postgres_dsn: str, redis_url: str, tmp_path: Path) -> Command:
-    settings = tmp_path / "gateway.yaml"
-    sinks = f'{{redis_stream: {{url: "{redis_url}", stream: {STREAM}}}, json_lines: {{path: "-"}}}}'
-    settings.write_text(f"{SETTINGS}usage: {{sinks: {sinks}}}\n")
-    return Command(settings, postgres_dsn)
+def command(postgres_dsn: str, redis_url: str, tmp_path: Path) -> Commands:
+    command = Commands(tmp_path, postgres_dsn)
+    sinks = f'{{redis_stream: {{url: "{redis_url}", stream: {STREAM}}}, json_lines: {{path: "{tmp_path}/lines"}}}}'
+    command.settings.write_text(f"{SETTINGS}usage: {{sinks: {sinks}}}\n")
+    return command
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """Log as before a command in this process has set it."""
+    configured = structlog.get_config()
+    yield
+    structlog.configure(**configured)
 
 
 async def store(database: Database, events: list[bytes]) -> None:
     await PostgresUsageSink(database).write(f"{time.monotonic_ns()}.journal", 0, 1, events)
 
 
-def environ(command: Command) -> dict[str, str]:
+def environ(command: Commands) -> dict[str, str]:
     return {**os.environ, "DATABASE_URL": command.dsn, "GATEWAY_SECRET_KEY": "A" * 43 + "="}
 
 
-def arguments(command: Command, *words: str) -> list[str]:
+def arguments(command: Commands, *words: str) -> list[str]:
     return [sys.executable, "-m", "gateway", "usage", *words, "-c", str(command.settings)]
 
 
@@ -87,21 +96,21 @@ async def of_key(database: Database, key_id: str, count: int, **members: Any) ->
 
 
 async def test_the_statistics_of_a_key_are_shown_for_people_and_as_json(
-    command: Command, database: Database, key_id: str
+    command: Commands, database: Database, key_id: str
 ) -> None:
     await of_key(database, key_id, 3)
     await of_key(database, key_id, 1, status=429, outcome="rate_limit_exceeded")
-    text = await command.printed("usage", "stats", key_id)
+    text = await command.right("usage", "stats", key_id)
     assert text.startswith("4 requests in 7d: 3 successful, 1 errors\naverage 2.0 ms, p50 ")
     for line in ("4  GET /api/public/budgets", "3  200", "1  429", "1  rate_limit_exceeded"):
         assert line in text
-    shown = json.loads(await command.printed("usage", "stats", key_id, "--period", "1h", "--json"))
+    shown = await command.told("usage", "stats", key_id, "--period", "1h")
     assert (shown["period"], shown["totalRequests"], shown["errorRequests"]) == ("1h", 4, 1)
-    assert "there is no key nobody; see" in await command.refused("usage", "stats", "nobody")
+    assert "there is no key nobody; see" in await command.wrong("usage", "stats", "nobody")
 
 
 async def test_the_busiest_come_first_by_key_endpoint_and_account(
-    command: Command, database: Database, key_id: str
+    command: Commands, database: Database, key_id: str
 ) -> None:
     await of_key(database, key_id, 5)
     await of_key(database, "api_key_other", 2, endpoint="/other", accountId="account_2")
@@ -110,18 +119,18 @@ async def test_the_busiest_come_first_by_key_endpoint_and_account(
         ("endpoint", "GET /api/public/budgets", "GET /other"),
         ("account", "account_1", "account_2"),
     ):
-        head, *lines = (await command.printed("usage", "top", "--by", by, "--watch")).splitlines()
+        head, *lines = (await command.right("usage", "top", "--by", by, "--watch")).splitlines()
         assert head.split() == ["REQUESTS", "ERRORS", "AVG", "MS", "P95", "MS", "P99", "MS", by.upper()]
         assert [line.split(maxsplit=5)[5] for line in lines] == [first, second], "once, though --watch was asked for"
         assert max(map(len, lines)) <= 80
-    rows = json.loads(await command.printed("usage", "top", "--json", "--limit", "1"))
+    rows = await command.told("usage", "top", "--limit", "1")
     assert [(row["key"], row["totalRequests"]) for row in rows] == [(key_id, 5)]
 
 
 class Terminal:
     """`gateway usage top --watch` at a terminal of its own."""
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, command: Commands) -> None:
         self._fd, child = pty.openpty()
         self.modes = termios.tcgetattr(child)
         self._child = child
@@ -160,7 +169,7 @@ class Terminal:
 
 @pytest.mark.parametrize("ending", [b"q", b"\x03", signal.SIGTERM])
 async def test_the_live_view_goes_on_until_it_is_ended_and_leaves_the_terminal_as_it_was(
-    command: Command, database: Database, key_id: str, ending: bytes | signal.Signals
+    command: Commands, database: Database, key_id: str, ending: bytes | signal.Signals
 ) -> None:
     await of_key(database, key_id, 7)
     terminal = Terminal(command)
@@ -181,7 +190,7 @@ async def test_the_live_view_goes_on_until_it_is_ended_and_leaves_the_terminal_a
 
 
 async def test_new_events_are_followed_each_once_until_ctrl_c(
-    command: Command, database: Database, key_id: str
+    command: Commands, database: Database, key_id: str
 ) -> None:
     words = arguments(command, "tail", "--status", "4xx", "--key", key_id)
     tail = await asyncio.create_subprocess_exec(
@@ -218,24 +227,25 @@ def live(key_id: str, number: int, status: int) -> dict[str, Any]:
 
 
 async def test_events_of_a_time_are_sent_to_an_outside_sink_again(
-    command: Command, database: Database, redis_url: str
+    command: Commands, database: Database, redis_url: str
 ) -> None:
     events = [members_of(at=ago(hours=hours), upstreamUs=7, keyId="api_key_1") for hours in (50, 5, 4, 3)]
     await store(database, [stored(members) for members in events])
     done = await command.run(
         "usage", "replay", "--from", "2d", "--to", ago(hours=3, minutes=30), "--sink", "redis_stream"
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "sent 2 events to redis_stream\n")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "sent 2 events to redis_stream\n")
     async with Redis.from_url(redis_url, socket_timeout=10) as client:
         entries = [json.loads(fields[b"event"]) for _, fields in await client.xrange(STREAM)]
     assert [entry["data"] for entry in entries] == events[1:3]
     assert [entry["id"] for entry in entries] == [members["id"] for members in events[1:3]]
-    lines = await command.printed("usage", "replay", "--from", events[0]["at"], "--sink", "json_lines")
-    assert [json.loads(line)["data"] for line in lines.splitlines()] == events
+    await command.right("usage", "replay", "--from", events[0]["at"], "--sink", "json_lines")
+    lines = (command.directory / "lines").read_text().splitlines()
+    assert [json.loads(line)["data"] for line in lines] == events
 
 
 async def test_a_journal_file_adds_to_postgres_only_what_is_not_there(
-    command: Command, database: Database, tmp_path: Path
+    command: Commands, database: Database, tmp_path: Path
 ) -> None:
     known = [event(at=ago(minutes=3), keyId="api_key_1", accountId="account_1") for _ in range(5)]
     missing = [event(at=ago(minutes=3), keyId="api_key_1", accountId="account_1") for _ in range(2)]
@@ -254,31 +264,31 @@ async def test_a_journal_file_adds_to_postgres_only_what_is_not_there(
         assert await connection.fetchval("SELECT sum(requests) FROM usage_minutes") == 7
 
 
-async def test_what_cannot_be_sent_again_says_why(command: Command, tmp_path: Path) -> None:
+async def test_what_cannot_be_sent_again_says_why(command: Commands, tmp_path: Path) -> None:
     nowhere = str(tmp_path / "nowhere.journal")
     for words, said in (
         (("--from", "1h", "--sink", "postgres"), "by time, events come from Postgres"),
         (("--from", "1h"), "say where to with --sink"),
         (("--from", nowhere, "--sink", "postgres"), "there is no file"),
     ):
-        assert said in await command.refused("usage", "replay", *words)
+        assert said in await command.wrong("usage", "replay", *words)
     for words, said in (
         (("--from", "yesterday"), "is no time; expected e.g. 2030-12-31T23:59:59Z"),
         (("--from", "2030-12-31T23:59:59"), "has no time zone; expected e.g. 2030-12-31T23:59:59Z"),
         (("--from", nowhere, "--to", "1h"), "--to goes with a time"),
     ):
         done = await command.run("usage", "replay", *words, "--sink", "json_lines")
-        assert done.returncode == (1 if "no file" in said else 2)
+        assert done.exit_code == 2
         assert said in done.stderr.replace("\n", " ")
 
 
 async def test_a_sink_that_is_away_ends_a_replay_with_how_to_go_on(
-    command: Command, database: Database, redis_url: str
+    command: Commands, database: Database, redis_url: str
 ) -> None:
     at = ago(hours=1)
     await store(database, [event(at=at)])
     async with Redis.from_url(redis_url, socket_timeout=10) as client:
         await client.set(STREAM, "not a stream")
-    said = await command.refused("usage", "replay", "--from", "1d", "--sink", "redis_stream")
+    said = await command.wrong("usage", "replay", "--from", "1d", "--sink", "redis_stream")
     assert "WRONGTYPE" in said
     assert f"0 events were sent, go on with --from {at}" in said
