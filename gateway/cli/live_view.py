@@ -50,7 +50,9 @@ class LiveView:
         self._write(_ENTER)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         """Give all back."""
         if self._keys is not None:
             self._loop.remove_reader(self._keys)

@@ -46,7 +46,7 @@ def test_a_section_without_settings_has_its_defaults(loaded: Load) -> None:
     ("sinks", "said"),
     [
         ("{postgres: false}", "usage.sinks has none; expected at least one of postgres, redis_stream and json_lines"),
-        ("{redis_stream: {strem: x}}", "usage.sinks.redis_stream.strem is not a known setting; did you mean stream?"),
+        ("{redis_stream: {strea: x}}", "usage.sinks.redis_stream.strea is not a known setting; did you mean stream?"),
         ("{redis: {}}", "usage.sinks.redis is not a known setting"),
         ("{redis_stream: {max_length: 5}}", "usage.sinks.redis_stream.max_length is 5; expected at least 1000"),
         ("{json_lines: file}", "usage.sinks.json_lines is a text; expected a mapping"),
