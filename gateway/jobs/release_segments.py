@@ -25,5 +25,12 @@ class SegmentRelease:
         having.add(sink)
         if having >= self._sinks:
             delete_segment(path)
-        # Another worker may have deleted some.
-        self._having = {kept: sinks for kept, sinks in self._having.items() if kept.exists()}
+            del self._having[path]
+
+    def has(self, path: Path, sink: str) -> bool:
+        """Say whether *sink* is known to have all of the segment."""
+        return sink in self._having.get(path, ())
+
+    def forget_all_but(self, kept: set[Path]) -> None:
+        """Forget the segments that are not *kept*. One that is forgotten too early is only looked at again."""
+        self._having = {path: sinks for path, sinks in self._having.items() if path in kept}

@@ -82,19 +82,26 @@ class EventShipper:
         # Past its size a segment may hold what a full disk cut off and what is about to be taken back.
         mine, size = self._journal.segment, self._journal.size
         finished = await asyncio.to_thread(abandoned, self._directory, mine)
-        kept = {path.name for path in (*finished, mine)}
-        self._positions = {name: position for name, position in self._positions.items() if name in kept}
+        self._forget_all_but({*finished, mine})
+        waiting = [path for path in finished if not self._release.has(path, self.name)]
         try:
-            for path in finished:
-                await self._ship(path)
-                self._release.shipped(path, self.name)
+            while waiting:
+                self._publish_lag(waiting)
+                await self._ship(waiting[0])
+                self._release.shipped(waiting.pop(0), self.name)
             await self._ship(mine, size)
             self._complete_at = began
         finally:
-            self._publish_lag(finished)
+            self._publish_lag(waiting)
+
+    def _forget_all_but(self, kept: set[Path]) -> None:
+        """Forget segments that are gone, because some worker deleted them."""
+        self._release.forget_all_but(kept)
+        names = {path.name for path in kept}
+        self._positions = {name: position for name, position in self._positions.items() if name in names}
 
     def _publish_lag(self, finished: list[Path]) -> None:
-        """Tell how much waits for the sink, and since when."""
+        """Tell how much waits for the sink, in *finished* segments and our own, and since when."""
         waiting = self._journal.size - self._positions.get(self._journal.segment.name, 0)
         for path in finished:
             with contextlib.suppress(FileNotFoundError):
