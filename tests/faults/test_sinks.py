@@ -127,3 +127,24 @@ def test_a_closed_standard_output_only_delays_its_own_sink(
         os.close(reading)
     (envelope,) = envelopes(read.splitlines())
     assert envelope["data"]["endpoint"] == BUDGETS
+
+
+def test_lines_of_all_workers_come_out_whole_on_standard_output(
+    start_gateway: Callable[..., Gateway], postgres_dsn: str, redis_url: str
+) -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["usage"]["sinks"] = {"json_lines": {"path": "-"}, "postgres": False}
+        document["workers"] = {"count": 2}
+
+    gateway = start_gateway(postgres_dsn, redis_url, change)
+    key = gateway.everything
+    answers = [gateway.ask("GET", BUDGETS, key) for _ in range(30)]
+
+    def lines() -> list[bytes]:
+        return [line.encode() for line in gateway.output.splitlines() if "specversion" in line]
+
+    assert wait_until(lambda: len(lines()) == 30, 10)
+    assert {found["data"]["requestId"] for found in envelopes(lines())} == {
+        answer.one("x-request-id") for answer in answers
+    }
+    assert not gateway.fetch("SELECT 1 FROM usage_events"), "Postgres was switched off as a sink"
