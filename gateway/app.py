@@ -22,22 +22,20 @@ from gateway.adapters.http.upstream import Upstream
 from gateway.adapters.journal import Journal
 from gateway.adapters.memory.keycache import KeyCache
 from gateway.adapters.memory.limiter import MemoryLimiter
-from gateway.adapters.postgres.events import PostgresUsageSink
 from gateway.adapters.postgres.key_source import PostgresKeySource
 from gateway.adapters.postgres.listen import KeyChangeListener
 from gateway.adapters.postgres.pool import Database, PoolSettings
 from gateway.adapters.redis.limiter import RedisLimiter
-from gateway.jobs.bound_journal import JournalBound
+from gateway.jobs.deliver_usage import usage_delivery
 from gateway.jobs.expire_idempotency import expire_idempotency
 from gateway.jobs.invalidate import Invalidator
 from gateway.jobs.look_after_usage import UsageCaretaker
 from gateway.jobs.publish_gauges import GaugePublisher, Sources
-from gateway.jobs.ship_events import EventShipper
 from gateway.jobs.sync_journal import sync_journal
 from gateway.live import Live
 from gateway.management.answers import management_answers
 from gateway.management.health import Health, internal_application
-from gateway.ports import Fault, SinkDown
+from gateway.ports import Fault
 from gateway.proxy.handler import Gateway
 from gateway.proxy.moments import Moments
 from gateway.proxy.server import PublicServer
@@ -49,10 +47,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
     from pathlib import Path
 
+    from gateway.jobs.deliver_usage import Delivery
     from gateway.settings.schema import Config
 
 BACKLOG: Final = 1024
-LAST_SHIPPING_S: Final = 1.0
 INTERNAL_SHUTDOWN_S: Final = 1.0
 SCHEMA_PATIENCE_S: Final = 5.0
 SCHEMA_LOOK_S: Final = 0.05
@@ -78,8 +76,7 @@ class Worker:
     server: PublicServer
     health: Health
     publisher: GaugePublisher
-    shipper: EventShipper
-    bound: JournalBound
+    delivery: Delivery
 
 
 async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
@@ -93,8 +90,7 @@ async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
         jobs: dict[str, Coroutine[Any, Any, None]] = {
             "limiter": worker.limiter.run(),
             "listener": worker.listener.run(),
-            "shipper": worker.shipper.run(),
-            "bound": worker.bound.run(),
+            **worker.delivery.jobs(),
             "gauges": worker.publisher.run(),
             "usage": UsageCaretaker(worker.database, config.usage.retention_days).run(),
             "expiry": expire_idempotency(worker.database),
@@ -106,7 +102,7 @@ async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
             log.info("serving", pid=os.getpid(), slot=slot)
             await stop.wait()
             await _drain(config, worker, public)
-        await _ship_the_rest(worker.shipper)
+        await worker.delivery.ship_the_rest()
     log.info("stopped", pid=os.getpid(), slot=slot)
 
 
@@ -146,21 +142,14 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
         stack.callback(upstream.close)
     answers = management_answers(config, database)
     stack.push_async_callback(answers.close)
-    on_full = config.usage.journal.on_full
     gateway = Gateway(
         *(live, access, upstreams, answers.functions, journal, telemetry, moments),
-        refuse_unrecorded=on_full == "refuse",
+        refuse_unrecorded=config.usage.journal.on_full == "refuse",
     )
     server = PublicServer(gateway, live, journal, telemetry, moments, fast=config.listen.fast_path)
 
-    sink = PostgresUsageSink(database)
-    interval_s = config.usage.ship_interval_ms / 1000
-    shipper = EventShipper(journal, config.journal_directory, sink, telemetry, interval_s=interval_s)
-    bound = JournalBound(
-        *(journal, config.journal_directory, telemetry, shipper.shipped),
-        max_bytes=config.usage.journal.max_bytes,
-        on_full=on_full,
-    )
+    delivery = usage_delivery(config, database, journal, telemetry)
+    stack.push_async_callback(delivery.close)
     health = _health(database, limiter, listener)
     sources = Sources(
         keys=keys,
@@ -168,14 +157,14 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
         upstreams=upstreams,
         connections=lambda: len(server.connections),
         in_flight=lambda: gateway.in_flight,
-        refused=lambda: sink.refused,
+        sinks=delivery.sinks,
         limiter_up=lambda: limiter.up,
         postgres_up=lambda: database.ready,
         listening=lambda: listener.connected,
         ready=lambda: health.ready,
     )
     publisher = GaugePublisher(sources, telemetry)
-    return Worker(database, limiter, listener, journal, server, health, publisher, shipper, bound)
+    return Worker(database, limiter, listener, journal, server, health, publisher, delivery)
 
 
 def _counters(config: Config) -> Path:
@@ -280,15 +269,6 @@ async def _drain(config: Config, worker: Worker, public: asyncio.Server) -> None
     public.close()
     worker.server.pre_shutdown()
     await worker.server.shutdown(config.drain.timeout_s)
-
-
-async def _ship_the_rest(shipper: EventShipper) -> None:
-    """Bring the last events to the sink if it answers at once; if not, the next start finds them in the journal."""
-    try:
-        async with asyncio.timeout(LAST_SHIPPING_S):
-            await shipper.drain()
-    except (SinkDown, OSError, TimeoutError) as fault:
-        log.warning("usage events left in the journal", reason=str(fault) or "no time")
 
 
 def _settle_memory() -> None:

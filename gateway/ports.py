@@ -64,8 +64,25 @@ class LoginAttempts(Protocol):
         ...
 
 
+class EventPublisher(Protocol):
+    """A way out of the gateway for usage events."""
+
+    async def publish(self, envelopes: Sequence[bytes]) -> None:
+        """Send JSON texts without line ends, in order; raises SinkDown, after which some of them may have gone."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what was opened, in bounded time."""
+        ...
+
+
 class UsageSink(Protocol):
-    """Where usage events go, exactly once: events and the position of their journal are kept together."""
+    """Where usage events go, each at least once, and how far each journal has been written there.
+
+    *refused* counts events that can never be written: they are passed over, and never block the others.
+    """
+
+    refused: int
 
     async def position(self, journal: str) -> int:
         """Give the byte up to which *journal* has been written; raises SinkDown."""

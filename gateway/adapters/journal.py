@@ -237,6 +237,13 @@ def _is_free(path: Path) -> bool:
     return True
 
 
+def delete_segment(path: Path) -> None:
+    """Delete a segment, unless somebody did, and then what sinks noted beside it; raises OSError."""
+    path.unlink(missing_ok=True)
+    for note in path.parent.glob(f"{path.name}.*"):
+        note.unlink(missing_ok=True)
+
+
 def total_size(directory: Path) -> int:
     """Add up the bytes of all segments; raises OSError."""
     size = 0

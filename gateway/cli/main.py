@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "migrate": "gateway.cli.migrate:migrate",
     "keys": "gateway.cli.keys:keys",
     "accounts": "gateway.cli.accounts:accounts",
+    "usage": "gateway.cli.usage:usage",
     "users": "gateway.cli.accounts:users",
     "secrets": "gateway.cli.secrets:secrets",
     "signing-keys": "gateway.cli.signing_keys:signing_keys",

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import structlog
 
-from gateway.adapters.journal import abandoned, count_records, total_size
+from gateway.adapters.journal import abandoned, count_records, delete_segment, total_size
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from gateway.adapters.journal import Journal
@@ -27,9 +27,9 @@ log = structlog.get_logger()
 class JournalBound:
     """Looks at the size of all journals in *directory*, and acts when it is over *max_bytes* or the disk is full.
 
-    `drop_oldest` deletes segments that are not being written, oldest first, and counts their events that were not
-    shipped; *shipped* tells how many bytes of a segment were, or None to leave it alone for now. `refuse` marks the
-    journal full, so that no request is served that could not be counted.
+    `drop_oldest` deletes segments that are not being written, oldest first, and counts for each sink the events that it
+    never got; *shipped* has by sink a function that tells how many bytes of a segment it has, or None to leave the
+    segment alone for now. `refuse` marks the journal full, so that no request is served that could not be counted.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class JournalBound:
         journal: Journal,
         directory: Path,
         telemetry: Telemetry,
-        shipped: Callable[[Path], int | None],
+        shipped: Mapping[str, Callable[[Path], int | None]],
         *,
         max_bytes: int,
         on_full: OnFull,
@@ -73,21 +73,24 @@ class JournalBound:
 
     async def _drop_oldest(self) -> None:
         for path in await asyncio.to_thread(abandoned, self._directory, self._journal.segment):
-            shipped = self._shipped(path)
-            lost = None if shipped is None else await asyncio.to_thread(_drop, path, shipped)
+            shipped = {sink: position(path) for sink, position in self._shipped.items()}
+            known = {sink: position for sink, position in shipped.items() if position is not None}
+            lost = await asyncio.to_thread(_drop, path, known) if len(known) == len(shipped) else None
             if lost is None:
                 continue
-            self._telemetry.add(metrics.EVENTS_DROPPED, lost)
+            for sink, count in lost.items():
+                self._telemetry.add(metrics.EVENTS_DROPPED, count, sink)
             log.error("usage journal full", policy="drop_oldest", journal=path.name, events_dropped=lost)
             if await asyncio.to_thread(total_size, self._directory) <= self._max_bytes:
                 return
 
 
-def _drop(path: Path, shipped: int) -> int | None:
-    """Delete a segment and say how many of its records were not shipped; None when somebody else did."""
+def _drop(path: Path, shipped: Mapping[str, int]) -> dict[str, int] | None:
+    """Delete a segment and say for each sink how many of its records it never got; None when somebody else did."""
     try:
-        lost = count_records(path, shipped)
+        lost = {sink: count_records(path, position) for sink, position in shipped.items()}
         path.unlink()
     except FileNotFoundError:
         return None
+    delete_segment(path)
     return lost

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gateway.adapters.http.upstream import Upstream
     from gateway.adapters.journal import Journal
     from gateway.adapters.memory.keycache import KeyCache
+    from gateway.ports import UsageSink
     from gateway.telemetry.telemetry import Telemetry
 
 INTERVAL_S: Final = 1.0
@@ -28,7 +29,7 @@ class Sources:
     upstreams: Mapping[str, Upstream]
     connections: Callable[[], int]
     in_flight: Callable[[], int]
-    refused: Callable[[], int]
+    sinks: Mapping[str, UsageSink]
     limiter_up: Callable[[], bool]
     postgres_up: Callable[[], bool]
     listening: Callable[[], bool]
@@ -58,7 +59,8 @@ class GaugePublisher:
             self._grow(metrics.CACHE_LOOKUPS, getattr(sources.keys.lookups, result), result)
         self._grow(metrics.KEY_CHANGES, sources.keys.changes)
         self._grow(metrics.EVENTS, sources.journal.appended)
-        self._grow(metrics.EVENTS_DROPPED, sources.journal.dropped + sources.refused())
+        for name, sink in sources.sinks.items():
+            self._grow(metrics.EVENTS_DROPPED, sources.journal.dropped + sink.refused, name)
         telemetry.set(metrics.CACHE_ENTRIES, len(sources.keys))
         telemetry.set(metrics.CONNECTIONS, sources.connections(), "public")
         telemetry.set(metrics.IN_FLIGHT, sources.in_flight())

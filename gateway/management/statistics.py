@@ -93,7 +93,7 @@ class StatisticsAnswers:
     async def of_account_as_csv(self, asked: Asked) -> Answer:
         """Answer with the same as comma-separated values."""
         query, rows = await self._of_account(asked)
-        return _csv_answer([_GROUP_MEMBERS[query.group_by], *_shown_sums(_NOTHING)], rows)
+        return _csv_answer([_GROUP_MEMBERS[query.group_by], *shown_sums(_NOTHING)], rows)
 
     async def _of_account(self, asked: Asked) -> tuple[UsageQuery, list[dict[str, Any]]]:
         session = await self._sessions.session(asked)
@@ -103,14 +103,14 @@ class StatisticsAnswers:
             usages = await account_usage(
                 connection, visible_account(session), period.start(asked.now), period.step, query.group_by
             )
-        return query, [{_GROUP_MEMBERS[query.group_by]: usage.name, **_shown_sums(usage.sums)} for usage in usages]
+        return query, [{_GROUP_MEMBERS[query.group_by]: usage.name, **shown_sums(usage.sums)} for usage in usages]
 
 
 def shown_statistics(usage: KeyUsage, period: Period, now: float, include: frozenset[str]) -> dict[str, Any]:
     """Show *usage* as the API Keys page does; percentiles and what is in *include* go beyond it."""
     shown: dict[str, Any] = {
         "period": period.name,
-        **_shown_sums(usage.total),
+        **shown_sums(usage.total),
         "topEndpoints": [
             {"endpoint": endpoint, "method": method, "count": count}
             for endpoint, method, count in usage.endpoints[:TOP_ENDPOINTS_MAX]
@@ -130,7 +130,8 @@ def shown_statistics(usage: KeyUsage, period: Period, now: float, include: froze
     return shown
 
 
-def _shown_sums(sums: Sums) -> dict[str, Any]:
+def shown_sums(sums: Sums) -> dict[str, Any]:
+    """Show *sums* as both answers do."""
     return {
         "totalRequests": sums.requests,
         "successfulRequests": sums.successes,

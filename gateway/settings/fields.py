@@ -172,6 +172,7 @@ KeyPrefix = Annotated[
 HeaderName = Annotated[
     str, _matching(r"[A-Za-z0-9_.-]+\*?", "the name of a header field, perhaps with * as its last character")
 ]
+EventSource = Annotated[str, _matching(r"[!-~]{1,200}", "a URI, or a path such as /gateway")]
 EventName = Annotated[str, _matching(r"[a-z_]+(\.[a-z_]+)+", "a name such as budget.created")]
 PostgresDsn = Annotated[
     SecretStr,

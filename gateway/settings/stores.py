@@ -7,7 +7,17 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from gateway.settings.fields import Number, PostgresDsn, RedisUrl, SecretKey, SecretKeys, Section, Switch, Whole
+from gateway.settings.fields import (
+    EventSource,
+    Number,
+    PostgresDsn,
+    RedisUrl,
+    SecretKey,
+    SecretKeys,
+    Section,
+    Switch,
+    Whole,
+)
 
 
 class Postgres(Section):
@@ -44,7 +54,7 @@ class Redis(Section):
 
 
 class Journal(Section):
-    """The files that usage events are written to before they go to Postgres."""
+    """The files that usage events are written to before they go to the sinks."""
 
     directory: Path | None = None
     """The directory of the files, on a local disk. By default `journal` in the state_directory."""
@@ -56,9 +66,9 @@ class Journal(Section):
     segment_max_bytes: Whole = Field(default=67_108_864, ge=65_536, le=1 << 30)
     """Bytes after which a new file is begun. By default 64 MiB."""
     max_bytes: Whole = Field(default=4_294_967_296, ge=131_072)
-    """Bytes that the files of all workers may take while Postgres is away. By default 4 GiB, 9 million requests."""
+    """Bytes that the files of all workers may take while a sink is away. By default 4 GiB, 9 million requests."""
     on_full: Literal["drop_oldest", "refuse"] = "drop_oldest"
-    """What happens when the files reach max_bytes or the disk is full: the oldest events that are not in Postgres yet
+    """What happens when the files reach max_bytes or the disk is full: the oldest events that are not in every sink yet
     are dropped and counted, or requests for upstreams are refused with 503 until there is room."""
 
     @model_validator(mode="after")
@@ -72,13 +82,54 @@ class Journal(Section):
         return self
 
 
+class RedisStream(Section):
+    """A stream of usage events in Redis or Valkey."""
+
+    url: RedisUrl | None = None
+    """Where it is, redis://user:password@host:6379/0. It is never shown. By default the Redis of the rate limits."""
+    stream: str = Field(default="gateway:usage", min_length=1, max_length=200)
+    """The key of the stream."""
+    max_length: Whole = Field(default=100_000, ge=1_000, le=1_000_000_000)
+    """Events that the stream keeps, about 1 KiB each, and a few more; older ones go, whether or not they were read."""
+
+
+class JsonLines(Section):
+    """Usage events as lines of JSON."""
+
+    path: str = Field(default="-", min_length=1, max_length=4096)
+    """The file that lines are appended to, or - for standard output. It may be renamed at any time; the next lines go
+    to a new one."""
+
+
+class Sinks(Section):
+    """Where usage events go. Each place has a delivery of its own: one that is away delays only itself."""
+
+    postgres: Switch = True
+    """Whether events go to Postgres, each exactly once. Without it there are no statistics, and no lastUsedAt."""
+    redis_stream: RedisStream | None = None
+    """A stream in Redis or Valkey, with each event at least once, as a CloudEvent. By default there is none."""
+    json_lines: JsonLines | None = None
+    """A file or standard output, with each event at least once, as a CloudEvent. By default there is none."""
+    source: EventSource = "/gateway"
+    """What CloudEvents name as their source, a URI or a path; one for each installation."""
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        if not self.postgres and self.redis_stream is None and self.json_lines is None:
+            message = "usage.sinks has none; expected at least one of postgres, redis_stream and json_lines"
+            raise ValueError(message)
+        return self
+
+
 class Usage(Section):
-    """Usage events: one for each request, kept in Postgres."""
+    """Usage events: one for each request."""
 
     journal: Journal = Journal()
     """The files that events are written to first."""
+    sinks: Sinks = Sinks()
+    """Where events go from there. By default to Postgres alone. A change needs a restart."""
     ship_interval_ms: Whole = Field(default=500, ge=10, le=60_000)
-    """Milliseconds between two deliveries of events to Postgres."""
+    """Milliseconds between two deliveries of events to a sink."""
     retention_days: Whole = Field(default=90, ge=1, le=3650)
     """Days that events are kept in Postgres; statistics reach back as far."""
 

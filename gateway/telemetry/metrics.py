@@ -80,10 +80,23 @@ UPSTREAM_ERRORS: Final = _counter(
     "kind",
 )
 EVENTS: Final = _counter("gateway_usage_events_total", "Usage events written to the journal.")
-EVENTS_SHIPPED: Final = _counter("gateway_usage_events_shipped_total", "Usage events brought to the sink.")
-EVENTS_DROPPED: Final = _counter("gateway_usage_events_dropped_total", "Usage events lost: no space, or corrupt.")
-JOURNAL_BYTES: Final = _gauge("gateway_usage_journal_bytes", "Bytes of the journal not yet brought to the sink.")
-SHIP_FAILURES: Final = _counter("gateway_usage_ship_failures_total", "Attempts to reach the sink that failed.")
+EVENTS_SHIPPED: Final = _counter("gateway_usage_events_shipped_total", "Usage events brought to a sink.", "sink")
+EVENTS_DROPPED: Final = _counter(
+    "gateway_usage_events_dropped_total", "Usage events that a sink never gets: no space, or corrupt.", "sink"
+)
+JOURNAL_BYTES: Final = _gauge(
+    "gateway_usage_journal_bytes",
+    "Bytes of finished journals and a worker's own that are not in a sink yet, of the worker with most.",
+    "sink",
+    merge="max",
+)
+SINK_LAG: Final = _gauge(
+    "gateway_usage_sink_lag_seconds",
+    "Time since a sink had everything, of the worker where that was longest ago.",
+    "sink",
+    merge="max",
+)
+SHIP_FAILURES: Final = _counter("gateway_usage_ship_failures_total", "Attempts to reach a sink that failed.", "sink")
 POSTGRES_UP: Final = _gauge("gateway_postgres_up", "1 while every worker reaches Postgres.", merge="min")
 READY: Final = _gauge("gateway_ready", "1 while every worker is ready.", merge="min")
 CONNECTIONS: Final = _gauge("gateway_connections", "Client connections open.", "listener")
@@ -114,6 +127,7 @@ METRICS: Final = (
     EVENTS_SHIPPED,
     EVENTS_DROPPED,
     JOURNAL_BYTES,
+    SINK_LAG,
     SHIP_FAILURES,
     POSTGRES_UP,
     READY,

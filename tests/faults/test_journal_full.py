@@ -41,7 +41,7 @@ def bounded(on_full: str) -> Callable[[dict[str, Any]], None]:
 
 
 def dropped(gateway: Gateway) -> float:
-    return parsed(gateway.metrics())["gateway_usage_events_dropped_total",]
+    return parsed(gateway.metrics())["gateway_usage_events_dropped_total", "postgres"]
 
 
 def ask_until(gateway: Gateway, done: Callable[[str], bool], key: str) -> list[str]:

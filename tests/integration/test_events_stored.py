@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import signal
 from datetime import UTC, date, datetime
@@ -18,6 +17,7 @@ from gateway.adapters.postgres.pool import Database
 from gateway.embedded.polling import until
 from gateway.ports import SinkDown
 from tests.servers import execute
+from tests.usage_events import event, members_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 JOURNAL = "worker-0-1.journal"
 RECOVERY_S = 5.0
-_serial = itertools.count()
 
 
 @pytest.fixture
@@ -40,37 +39,6 @@ async def database(postgres_dsn: str) -> AsyncIterator[Database]:
 @pytest.fixture
 def sink(database: Database) -> PostgresUsageSink:
     return PostgresUsageSink(database)
-
-
-def event(**members: Any) -> bytes:
-    """An event as the journal gives it (contract section 9), each with an id of its own."""
-    return json.dumps(members_of(**members)).encode()
-
-
-def members_of(**members: Any) -> dict[str, Any]:
-    return {
-        "id": f"0199b2f0-0000-7000-8000-{next(_serial):012x}",
-        "at": "2026-11-24T12:00:00.123Z",
-        "requestId": "req_0123456789abcdef",
-        "accountId": None,
-        "keyId": None,
-        "route": "budgets.read",
-        "endpoint": "/api/public/budgets",
-        "method": "GET",
-        "path": "/api/public/budgets",
-        "clientIp": "203.0.113.7",
-        "status": 200,
-        "outcome": "admitted",
-        "upstream": None,
-        "target": None,
-        "durationUs": 1,
-        "upstreamUs": None,
-        "bytesIn": 0,
-        "bytesOut": 0,
-        "mode": "proxy",
-        "configVersion": "0123456789ab",
-        "schema": 1,
-    } | members
 
 
 async def rows(database: Database) -> list[asyncpg.Record]:

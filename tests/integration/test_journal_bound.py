@@ -37,7 +37,7 @@ class Site:
 
     def bound(self, on_full: OnFull) -> JournalBound:
         return JournalBound(
-            *(self.journal, self.directory, self.telemetry, lambda path: self.shipped.get(path.name, 0)),
+            *(self.journal, self.directory, self.telemetry, {"postgres": lambda path: self.shipped.get(path.name, 0)}),
             max_bytes=MAX_BYTES,
             on_full=on_full,
         )
@@ -51,7 +51,7 @@ class Site:
         return sum(count_records(path, 0) for path in self.directory.iterdir())
 
     def dropped(self) -> int:
-        return int(samples(self.counters).get(("gateway_usage_events_dropped_total",), 0))
+        return int(samples(self.counters).get(("gateway_usage_events_dropped_total", "postgres"), 0))
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ async def test_a_segment_that_somebody_else_took_is_not_counted(site: Site) -> N
         return 0
 
     await JournalBound(
-        *(site.journal, site.directory, site.telemetry, taken), max_bytes=MAX_BYTES, on_full="drop_oldest"
+        *(site.journal, site.directory, site.telemetry, {"postgres": taken}), max_bytes=MAX_BYTES, on_full="drop_oldest"
     ).look()
     assert site.dropped() == 300 - shipped - site.kept()
 

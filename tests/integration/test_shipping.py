@@ -142,8 +142,8 @@ async def test_what_is_journalled_is_stored_once_however_often_it_is_shipped(sit
         await site.shipper(journal).drain()
         assert await site.stored() == list(range(turn * 50 + 50))
     page = samples(site.counters)
-    assert page["gateway_usage_events_shipped_total",] == 200
-    assert page["gateway_usage_journal_bytes",] == 0
+    assert page["gateway_usage_events_shipped_total", "postgres"] == 200
+    assert page["gateway_usage_journal_bytes", "postgres"] == 0
 
 
 async def test_segments_that_were_shipped_are_deleted_and_the_own_one_is_kept(site: Site) -> None:
@@ -215,8 +215,7 @@ async def test_what_a_full_disk_is_about_to_take_back_is_not_shipped(site: Site)
         segment.write(b"00000000 half of a record\n")
     await site.shipper(journal).drain()
     assert await site.sink.position(journal.segment.name) == journal.size
-    assert ("gateway_usage_events_dropped_total",) in samples(site.counters)
-    assert samples(site.counters)["gateway_usage_events_dropped_total",] == 0
+    assert samples(site.counters)["gateway_usage_events_dropped_total", "postgres"] == 0
 
 
 async def test_corrupt_records_are_counted_once_and_passed_over(site: Site) -> None:
@@ -228,7 +227,7 @@ async def test_corrupt_records_are_counted_once_and_passed_over(site: Site) -> N
     await site.shipper(mine).drain()
     await site.shipper(mine).drain()
     assert await site.stored() == list(range(10))
-    assert samples(site.counters)["gateway_usage_events_dropped_total",] == 1
+    assert samples(site.counters)["gateway_usage_events_dropped_total", "postgres"] == 1
     assert not dead.segment.exists()
 
 
@@ -253,11 +252,15 @@ async def test_a_sink_that_is_away_only_delays(tmp_path: Path, own_postgres: Emb
         own_postgres.child.send(signal.SIGKILL)
         assert await own_postgres.child.ended(2)
         await write(journal, range(50, 100))
-        await eventually(lambda: samples(site.counters)["gateway_usage_ship_failures_total",] >= 2, timeout_s=10)
-        assert samples(site.counters)["gateway_usage_events_shipped_total",] == 50
+        await eventually(
+            lambda: samples(site.counters)["gateway_usage_ship_failures_total", "postgres"] >= 2, timeout_s=10
+        )
+        assert samples(site.counters)["gateway_usage_events_shipped_total", "postgres"] == 50
         assert not shipping.done()
         await own_postgres.start()
-        await eventually(lambda: samples(site.counters)["gateway_usage_events_shipped_total",] == 100, timeout_s=15)
+        await eventually(
+            lambda: samples(site.counters)["gateway_usage_events_shipped_total", "postgres"] == 100, timeout_s=15
+        )
         shipping.cancel()
         await asyncio.gather(shipping, return_exceptions=True)
         assert await site.stored() == list(range(100))
@@ -271,9 +274,9 @@ async def test_a_directory_that_cannot_be_read_only_delays(site: Site) -> None:
     dead.mkdir()
     await write(journal, range(10))
     shipping = asyncio.create_task(shipper.run())
-    await eventually(lambda: samples(site.counters)["gateway_usage_ship_failures_total",] >= 1)
+    await eventually(lambda: samples(site.counters)["gateway_usage_ship_failures_total", "postgres"] >= 1)
     assert not shipping.done()
     dead.rmdir()
-    await eventually(lambda: samples(site.counters)["gateway_usage_events_shipped_total",] == 10)
+    await eventually(lambda: samples(site.counters)["gateway_usage_events_shipped_total", "postgres"] == 10)
     shipping.cancel()
     await asyncio.gather(shipping, return_exceptions=True)

@@ -28,7 +28,7 @@ WRITE_TIMEOUT_S: Final = 10.0
 """No request waits for a batch, so it may take longer than a look-up."""
 _DAY: Final = re.compile(rb'"at":\s*"(\d{4}-\d\d-\d\d)T')
 
-_MEMBERS: Final = (
+MEMBERS: Final = (
     ("id", "id", "uuid"),
     ("at", "at", "timestamptz"),
     ("requestId", "request_id", "text"),
@@ -58,10 +58,10 @@ _MEMBERS: Final = (
 _STORE: Final = f"""
 WITH batch AS MATERIALIZED (
     SELECT * FROM json_to_recordset($1::json)
-    AS event ({", ".join(f'"{member}" {kind}' for member, _, kind in _MEMBERS)})
+    AS event ({", ".join(f'"{member}" {kind}' for member, _, kind in MEMBERS)})
 ), stored AS (
-    INSERT INTO {TABLE} (day, {", ".join(column for _, column, _ in _MEMBERS)})
-    SELECT ("at" AT TIME ZONE 'UTC')::date, {", ".join(f'"{member}"' for member, _, _ in _MEMBERS)} FROM batch
+    INSERT INTO {TABLE} (day, {", ".join(column for _, column, _ in MEMBERS)})
+    SELECT ("at" AT TIME ZONE 'UTC')::date, {", ".join(f'"{member}"' for member, _, _ in MEMBERS)} FROM batch
     ON CONFLICT DO NOTHING
 ), used AS (
     SELECT "keyId" AS id, max("at") AS at FROM batch WHERE "keyId" IS NOT NULL GROUP BY 1

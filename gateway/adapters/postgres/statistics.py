@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.adapters.postgres.connection import Connection
 
-GroupBy = Literal["key", "endpoint", "day"]
+GroupBy = Literal["key", "endpoint", "day", "account"]
 
 _TABLES: Final = {Step.MINUTE: "usage_minutes", Step.HOUR: "usage_hours"}
 _LATENCIES: Final = ", ".join(f"sum(latencies[{number}])::bigint" for number in range(1, LATENCY_COUNTS + 1))
@@ -26,7 +26,12 @@ _SUMS: Final = (
     "coalesce(sum(requests) FILTER (WHERE status BETWEEN 1 AND 399), 0)::bigint AS successes, "
     f"sum(duration_us)::bigint AS duration_us, ARRAY[{_LATENCIES}] AS latencies"
 )
-_GROUPS: Final[dict[GroupBy, str]] = {"key": "key_id", "endpoint": "endpoint, method", "day": "day"}
+_GROUPS: Final[dict[GroupBy, str]] = {
+    "key": "key_id",
+    "endpoint": "endpoint, method",
+    "day": "day",
+    "account": "account_id",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ class KeyUsage:
 
 @dataclass(frozen=True, slots=True)
 class GroupUsage:
-    """The usage of one key, endpoint or day; *name* is its id, `METHOD path` or date."""
+    """The usage of one key, endpoint, day or account; *name* is its id, `METHOD path` or date."""
 
     name: str
     sums: Sums
@@ -99,7 +104,7 @@ async def account_usage(
 def _name(row: asyncpg.Record, group_by: GroupBy) -> str:
     if group_by == "endpoint":
         return f"{row['method']} {row['endpoint']}"
-    return str(row["key_id"] if group_by == "key" else row["day"])
+    return str(row[_GROUPS[group_by]])
 
 
 def _sums(row: asyncpg.Record) -> Sums:
