@@ -58,6 +58,23 @@ curl -X PUT "https://api.billoget.com/api-keys/api_key_123" \\
 }'
 """
 
+STATISTICS: Final = """\
+curl -X GET "https://api.billoget.com/api-keys/api_key_123/stats?period=7d" \\
+-H "Authorization: Bearer YOUR_JWT_TOKEN"
+"""
+
+STATISTICS_MEMBERS: Final = {
+    "period": str,
+    "totalRequests": int,
+    "successfulRequests": int,
+    "errorRequests": int,
+    "averageResponseTime": float,
+    "topEndpoints": list,
+    "dailyUsage": list,
+}
+
+PERIODS: Final = ("1h", "24h", "7d", "30d", "90d")
+
 DELETE: Final = """\
 curl -X DELETE "https://api.billoget.com/api-keys/api_key_123" \\
 -H "Authorization: Bearer YOUR_JWT_TOKEN"
@@ -125,6 +142,19 @@ body: JSON.stringify(keyData),
 
 return response.json();
 }
+
+async getApiKeyStats(keyId, period = "7d") {
+const response = await fetch(
+`${this.baseUrl}/api-keys/${keyId}/stats?period=${period}`,
+{
+headers: {
+Authorization: `Bearer ${this.jwtToken}`,
+},
+}
+);
+
+return response.json();
+}
 }
 """
 
@@ -147,6 +177,13 @@ class BillogetAPI:
             f'{self.base_url}/api-keys',
             headers=self.headers,
             json=key_data
+        )
+        return response.json()
+
+    def get_api_key_stats(self, key_id, period='7d'):
+        response = requests.get(
+            f'{self.base_url}/api-keys/{key_id}/stats?period={period}',
+            headers=self.headers
         )
         return response.json()
 """

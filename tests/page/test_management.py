@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.demos import wait_until
 from tests.owners import PASSWORD, make_user
 from tests.page import examples
 from tests.page.clients import Curl, Request, tool
@@ -99,8 +100,35 @@ def test_a_reader_can_do_all_that_the_page_shows(gateway: Gateway, client: Clien
     assert gateway.ask("GET", "/api/public/budgets", made["key"]).code == "401 api_key_revoked"
 
 
+def test_statistics_are_those_of_the_page(gateway: Gateway, client: Client, base: str, owner: Owner) -> None:
+    made = owner.create(scopes=["READ_BUDGETS"])
+    for path in ("/v1/api/public/budgets", "/api/public/budgets", "/api/public/customers"):
+        gateway.ask("GET", path, made["key"])
+    reader = Reader(client, base, owner.token)
+    assert wait_until(lambda: reader.do(examples.STATISTICS, 200, made["id"]).json["totalRequests"] == 3, 2)
+    told = reader.do(examples.STATISTICS, 200, made["id"]).json
+    assert {name: type(told[name]) for name in examples.STATISTICS_MEMBERS} == examples.STATISTICS_MEMBERS
+    assert (told["period"], told["successfulRequests"], told["errorRequests"]) == ("7d", 2, 1)
+    assert told["topEndpoints"] == [
+        {"endpoint": "/api/public/budgets", "method": "GET", "count": 2},
+        {"endpoint": "/api/public/customers", "method": "GET", "count": 1},
+    ]
+    assert all(day.keys() == {"date", "requests"} for day in told["dailyUsage"])
+    assert sum(day["requests"] for day in told["dailyUsage"]) == 3
+    for period in examples.PERIODS:
+        of_period = reader.do(examples.STATISTICS.replace("=7d", f"={period}"), 200, made["id"]).json
+        assert (of_period["period"], of_period["totalRequests"]) == (period, 3)
+
+
 def test_without_a_token_every_management_request_is_refused(client: Client, base: str) -> None:
-    for example in (examples.CREATE, examples.LIST, examples.GET, examples.UPDATE, examples.DELETE):
+    for example in (
+        examples.CREATE,
+        examples.LIST,
+        examples.GET,
+        examples.UPDATE,
+        examples.DELETE,
+        examples.STATISTICS,
+    ):
         told = Reader(client, base, "YOUR_JWT_TOKEN").do(example, 401, "api_key_123")
         assert told.json["error"] == "unauthorized"
         assert told.headers["www-authenticate"].startswith('Bearer realm="api"')
@@ -146,11 +174,14 @@ def test_what_the_page_requires_is_required(owner: Owner, field: str) -> None:
 _KEY_DATA = Request.of(filled(examples.CREATE, "")).body or ""
 
 
-def test_the_class_in_javascript_makes_a_key(gateway: Gateway, owner: Owner, base: str) -> None:
+def test_the_class_in_javascript_makes_a_key_and_tells_its_statistics(
+    gateway: Gateway, owner: Owner, base: str
+) -> None:
     script = filled(examples.JAVASCRIPT, base) + (
         'const api = new BillogetAPI("");\n'
         "api.jwtToken = process.env.TOKEN;\n"
-        "console.log(JSON.stringify(await api.createApiKey(JSON.parse(process.env.KEY_DATA))));\n"
+        "const made = await api.createApiKey(JSON.parse(process.env.KEY_DATA));\n"
+        "console.log(JSON.stringify([made, await api.getApiKeyStats(made.id)]));\n"
     )
     done = subprocess.run(
         [tool("node", "nodejs"), "--input-type=module", "-e", script],
@@ -160,14 +191,18 @@ def test_the_class_in_javascript_makes_a_key(gateway: Gateway, owner: Owner, bas
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    made = json.loads(done.stdout)
+    made, statistics = json.loads(done.stdout)
     gateway.never_log(made["key"])
     check_created(made)
+    assert (statistics["period"], statistics["totalRequests"]) == ("7d", 0)
 
 
-def test_the_class_in_python_makes_a_key(gateway: Gateway, owner: Owner, base: str) -> None:
+def test_the_class_in_python_makes_a_key_and_tells_its_statistics(gateway: Gateway, owner: Owner, base: str) -> None:
     names: dict[str, Any] = {}
     exec(filled(examples.PYTHON, base), names)
-    made = names["BillogetAPI"](owner.token).create_api_key(json.loads(_KEY_DATA))
+    api = names["BillogetAPI"](owner.token)
+    made = api.create_api_key(json.loads(_KEY_DATA))
     gateway.never_log(made["key"])
     check_created(made)
+    statistics = api.get_api_key_stats(made["id"], "24h")
+    assert (statistics["period"], statistics["totalRequests"]) == ("24h", 0)
