@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 from tests.backends import backend
@@ -46,3 +47,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--times", type=int, default=5, help="how often something is killed")
     group.addoption("--seed", type=int, help="what is killed when; printed, so that a run can be repeated")
     group.addoption("--outage-s", type=float, default=4.0, help="how long Postgres is away, in seconds")
+
+
+# A shell that runs tests in the background has SIGINT ignored, and every process that is started here would inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
