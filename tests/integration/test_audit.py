@@ -11,7 +11,7 @@ from gateway.adapters.postgres.accounts import create_account
 from gateway.adapters.postgres.audit import Actor, act_as, list_audit
 from gateway.adapters.postgres.keys import NewKey, create_key, rotate_key, set_status
 from gateway.core.keys import KeyStatus
-from tests.integration.managing import PAGE_EXAMPLE, SMALL, Managing, managing
+from tests.integration.managing import PAGE_EXAMPLE, SMALL, Managing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,17 +19,6 @@ if TYPE_CHECKING:
     from gateway.adapters.postgres.connection import Connection
 
 SECRET = "a webhook secret of my own"
-
-
-@pytest.fixture
-async def nobody(postgres_dsn: str) -> AsyncIterator[Managing]:
-    async with managing(postgres_dsn) as asking:
-        yield asking
-
-
-@pytest.fixture
-async def ada(nobody: Managing) -> Managing:
-    return await nobody.logged_in("ada@example.com")
 
 
 @pytest.fixture

@@ -25,17 +25,6 @@ KEY = {"Idempotency-Key": "4f1c6b0e-6f3f-4d0c-9f8e-0d6c5b4a3f2e"}
 
 
 @pytest.fixture
-async def nobody(postgres_dsn: str) -> AsyncIterator[Managing]:
-    async with managing(postgres_dsn) as asking:
-        yield asking
-
-
-@pytest.fixture
-async def ada(nobody: Managing) -> Managing:
-    return await nobody.logged_in("ada@example.com")
-
-
-@pytest.fixture
 async def connection(postgres_dsn: str) -> AsyncIterator[Connection]:
     connection = await asyncpg.connect(postgres_dsn)
     yield connection

@@ -13,20 +13,7 @@ from gateway.management.webhook_secrets import read_secret
 from tests.integration.managing import KEY_CALLS, PAGE_EXAMPLE, SMALL, Managing, fields_of, managing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from gateway.embedded.postgres import EmbeddedPostgres
-
-
-@pytest.fixture
-async def nobody(postgres_dsn: str) -> AsyncIterator[Managing]:
-    async with managing(postgres_dsn) as asking:
-        yield asking
-
-
-@pytest.fixture
-async def ada(nobody: Managing) -> Managing:
-    return await nobody.logged_in("ada@example.com")
 
 
 async def test_keys_are_listed_newest_first_and_page_by_page(ada: Managing) -> None:

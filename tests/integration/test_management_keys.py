@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
-import pytest
 
 from gateway.adapters.postgres.key_source import PostgresKeySource
 from gateway.core.credentials import digest, has_our_checksum
@@ -14,20 +13,6 @@ from gateway.core.keys import KeyStatus
 from gateway.management.webhook_secrets import read_secret
 from tests.integration.managing import KEY_CALLS, PAGE_EXAMPLE, SMALL, Managing, fields_of, managing
 from tests.unit.management.asking import NOW
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-
-@pytest.fixture
-async def nobody(postgres_dsn: str) -> AsyncIterator[Managing]:
-    async with managing(postgres_dsn) as asking:
-        yield asking
-
-
-@pytest.fixture
-async def ada(nobody: Managing) -> Managing:
-    return await nobody.logged_in("ada@example.com")
 
 
 async def test_the_example_of_the_page_makes_the_documented_key(ada: Managing) -> None:

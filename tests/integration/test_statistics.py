@@ -4,67 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
-import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from gateway.adapters.postgres.events import PostgresUsageSink
 from gateway.adapters.postgres.schema import MIGRATIONS
 from gateway.core.statistics import LATENCY_BOUNDS_US, PERIODS
-from tests.integration.managing import SMALL, Managing, fields_of, managing
+from tests import usage_events
+from tests.integration.managing import SMALL, Managing, fields_of
 from tests.unit.management.asking import NOW
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 JOURNAL = "worker-0-1.journal"
 TODAY = datetime.fromtimestamp(NOW, UTC)
-_serial = itertools.count()
-
-
-@pytest.fixture
-async def nobody(postgres_dsn: str) -> AsyncIterator[Managing]:
-    async with managing(postgres_dsn) as asking:
-        yield asking
-
-
-@pytest.fixture
-async def ada(nobody: Managing) -> Managing:
-    return await nobody.logged_in("ada@example.com")
 
 
 def event(key_id: str, account_id: str, ago: timedelta = timedelta(), **members: Any) -> bytes:
-    at = TODAY - ago
-    return json.dumps(
-        {
-            "id": f"0199b2f0-0000-7000-8000-{next(_serial):012x}",
-            "at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "requestId": "req_0123456789abcdef",
-            "accountId": account_id,
-            "keyId": key_id,
-            "route": "budgets.read",
-            "endpoint": "/api/public/budgets",
-            "method": "GET",
-            "path": "/api/public/budgets",
-            "clientIp": "203.0.113.7",
-            "status": 200,
-            "outcome": "admitted",
-            "upstream": None,
-            "target": None,
-            "durationUs": 1500,
-            "upstreamUs": None,
-            "bytesIn": 0,
-            "bytesOut": 0,
-            "mode": "proxy",
-            "configVersion": "0123456789ab",
-            "schema": 1,
-        }
-        | members
-    ).encode()
+    at = (TODAY - ago).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return usage_events.event(**{"at": at, "keyId": key_id, "accountId": account_id} | members)
 
 
 async def store(owner: Managing, *events: bytes) -> None:

@@ -54,7 +54,8 @@ async def lock_others(connection: Connection, place: Place, key_id: str, after: 
     Nobody else changes them until the transaction ends.
     """
     rows = await connection.fetch(
-        f"SELECT {place.id_column} AS id, {place.key_column} AS key_id, {place.column} AS ciphertext"  # noqa: S608
+        f"SELECT {place.id_column} AS id, {place.key_column} AS key_id, "  # noqa: S608  # names of ours
+        f"{place.column} AS ciphertext"
         f" FROM {place.table} WHERE {place.column} IS NOT NULL AND {place.key_column} <> $1 AND {place.id_column} > $2"
         f" ORDER BY {place.id_column} LIMIT $3 FOR NO KEY UPDATE",
         key_id,
@@ -69,7 +70,8 @@ async def replace_secrets(connection: Connection, place: Place, secrets: Sequenc
     await audit_as_one(connection, f"secrets.{place.owner}.reencrypted", len(secrets), subject_id="secrets")
     await connection.execute("SELECT set_config('gateway.announce', 'as one', true)")
     await connection.execute(
-        f"UPDATE {place.table} AS kept SET {place.column} = given.ciphertext, {place.key_column} = given.key_id"  # noqa: S608
+        f"UPDATE {place.table} AS kept SET {place.column} = given.ciphertext, "  # noqa: S608  # names of ours
+        f"{place.key_column} = given.key_id"
         " FROM unnest($1::text[], $2::text[], $3::bytea[]) AS given (id, key_id, ciphertext)"
         f" WHERE kept.{place.id_column} = given.id",
         [secret.id for secret in secrets],
