@@ -28,7 +28,8 @@ from gateway.core.decision import (
 from gateway.core.denials import refuse
 from gateway.core.facts import RequestFacts
 from gateway.core.headers import rate_limit_lines
-from gateway.core.routes import MethodUnknown, PathAmbiguous, PathUnknown, Route
+from gateway.core.oddities import REASONS
+from gateway.core.routes import Matched, MethodUnknown, PathAmbiguous, PathOdd, PathUnknown, Route
 from gateway.proxy.body import BodyGarbledFault, BodyStalledFault, BodyTooLargeFault, ClientGone, read_body
 from gateway.proxy.forward import Forwarder
 from gateway.proxy.outbound import Removed
@@ -198,7 +199,7 @@ class Gateway:
         return CLOSES if close else GOES_ON
 
 
-def _no_route(found: PathUnknown | MethodUnknown | PathAmbiguous) -> Denial:
+def _no_route(found: Matched) -> Denial:
     match found:
         case PathUnknown():
             return NotFound()
@@ -206,3 +207,5 @@ def _no_route(found: PathUnknown | MethodUnknown | PathAmbiguous) -> Denial:
             return MethodNotAllowed(allowed)
         case PathAmbiguous():
             return BadRequest("The path leads to different routes with and without its escapes")
+        case PathOdd(oddity):
+            return BadRequest(REASONS[oddity])

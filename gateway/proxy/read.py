@@ -21,7 +21,7 @@ from gateway.core.decision import (
 )
 from gateway.core.facts import RequestFacts
 from gateway.core.network import client_address
-from gateway.core.paths import TargetRefused, parse_target
+from gateway.core.paths import HOST, TargetRefused, parse_target
 from gateway.telemetry.metrics import METHODS
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 LENGTH_DIGITS_MAX: Final = 15
 HOSTS_REMEMBERED_MAX: Final = 1024
-_HOST: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%-]*(:[0-9]*)?|\[[0-9A-Fa-f:.]+\](:[0-9]*)?")
+_HOST: Final = re.compile(HOST)
 _METHOD: Final = re.compile(r"[A-Z]{1,20}")
 _TOKEN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _good_hosts: Final[set[str]] = set()

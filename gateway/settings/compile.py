@@ -131,6 +131,7 @@ def _route(route: RouteSettings, config: Config) -> Route:
         ),
         algorithm=route.algorithm,
         body_max_bytes=body_max_bytes,
+        allow_in_path=frozenset(route.allow_in_path),
         emits={str(method): event for method, event in route.emits.items()},
     )
 
