@@ -21,6 +21,7 @@ from gateway.core.decision import (
     InternalError,
     MethodNotAllowed,
     NotFound,
+    Overloaded,
     UpstreamFailed,
     UpstreamTimedOut,
     UsageUnrecordable,
@@ -85,6 +86,8 @@ class Gateway:
         record = RequestRecord(request.head.method, request.peer, self._moments.now(), self._live.current)
         self.in_flight += 1
         try:
+            if self.in_flight > record.snapshot.request_limits.in_flight_max:
+                return self._refuse(request, record, Overloaded())
             return await self._serve(request, record)
         except UpstreamFault as fault:
             return self._refuse(request, record, self._blame(record, fault))
