@@ -17,13 +17,14 @@ from tests.servers import (
     valkey,
     valkey_server,
 )
-from tests.serving import gateway, gateway_server, start_gateway
+from tests.serving import complete_gateway_server, gateway, gateway_server, start_gateway, tier
 
 if TYPE_CHECKING:
     import pytest
 
 __all__ = [
     "backend",
+    "complete_gateway_server",
     "demo",
     "demo_state",
     "gateway",
@@ -36,6 +37,7 @@ __all__ = [
     "servers_directory",
     "start_gateway",
     "stopped_postgres",
+    "tier",
     "valkey",
     "valkey_server",
 ]

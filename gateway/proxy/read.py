@@ -54,7 +54,7 @@ def read_facts(
     if isinstance(target, TargetRefused):
         return BadRequest(target.reason)
     headers = head.headers
-    address = peer
+    address: str | None = peer
     if snapshot.trusted_proxies.texts:
         address = client_address(
             peer,
@@ -64,6 +64,8 @@ def read_facts(
         )
     elif ":" in peer:
         address = client_address(peer, snapshot.trusted_proxies, (), ())
+    if address is None:
+        return BadRequest("X-Forwarded-For and Forwarded name different clients")
     credential = credentials.read(headers.getall(hdrs.AUTHORIZATION, ()), snapshot.key_format)
     if isinstance(credential, credentials.RepeatedCredential):
         return BadRequest("More than one Authorization header")

@@ -187,7 +187,8 @@ class Config(Section):
     redis: Redis = Redis()
     """The store of the rate limits. A change needs a restart."""
     trusted_proxies: tuple[Network, ...] = ()
-    """Addresses and CIDRs of proxies whose X-Forwarded-For and Forwarded are believed. By default nobody's."""
+    """Addresses and CIDRs of proxies whose X-Forwarded-For and Forwarded are believed. By default nobody's. Where a
+    request has both and they name different clients, it is 400: let proxies remove the one that they do not write."""
     strip_prefixes: tuple[PathPrefix, ...] = ("/v1",)
     """Prefixes that a path may have; the first that fits is taken off before routing and forwarding."""
     keys: Keys = Keys()
