@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.backends import backend
 from tests.demos import demo, demo_state, new_demo
+from tests.nginx import nginx
 from tests.servers import (
     own_postgres,
     postgres_dsn,
@@ -30,6 +31,7 @@ __all__ = [
     "gateway",
     "gateway_server",
     "new_demo",
+    "nginx",
     "own_postgres",
     "postgres_dsn",
     "postgres_server",
