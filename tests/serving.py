@@ -24,10 +24,17 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def serving(directory: Path, dsn: str, redis_url: str, address: str = "127.0.0.1", **more: Any) -> Iterator[Gateway]:
+def serving(
+    directory: Path,
+    dsn: str,
+    redis_url: str,
+    address: str = "127.0.0.1",
+    descriptors: int | None = None,
+    **more: Any,
+) -> Iterator[Gateway]:
     """Run a gateway with *more* settings while the block runs, and expect it to end in order."""
     backend = Backend()
-    gateway = Gateway(directory, dsn, redis_url, backend, settings(backend.url) | more, address)
+    gateway = Gateway(directory, dsn, redis_url, backend, settings(backend.url) | more, address, descriptors)
     try:
         gateway.start()
         yield gateway
