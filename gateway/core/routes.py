@@ -82,7 +82,8 @@ class Route:
     """Where a matching request goes and what it needs.
 
     Exactly one of *upstream* (a name) and *answer* (the name of an answer of the gateway's own) is set. *scope* is
-    None on *public* routes. *emits* maps a method to the webhook event that its success announces.
+    None on *public* routes. *emits* maps a method to the webhook event that its success announces. *audience* is who
+    the upstream is in the signed identity that it wants, None if it wants none.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Route:
     algorithm: Algorithm | None = None
     body_max_bytes: int = 10 * 1024 * 1024
     emits: Mapping[str, str] = field(default_factory=dict)
+    audience: str | None = None
     _endpoints: tuple[str, str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -75,7 +75,7 @@ class Gateway:
         self._journal = journal
         self._telemetry = telemetry
         self._moments = moments
-        self._forwarder = Forwarder(journal, telemetry, moments, Removed.compile(live.current.removed_headers))
+        self._forwarder = Forwarder(journal, telemetry, moments, Removed.compile(live.current))
         self._refuse_unrecorded = refuse_unrecorded
         self.in_flight = 0
 

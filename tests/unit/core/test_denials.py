@@ -100,6 +100,7 @@ CODES: list[tuple[d.Denial, int, str]] = [
     (d.UpgradeRefused(), 501, "not_implemented"),
     (d.KeysUnavailable(), 503, "service_unavailable"),
     (d.LimiterUnavailable(), 503, "service_unavailable"),
+    (d.IdentityUnavailable(), 503, "service_unavailable"),
     (d.UsageUnrecordable(), 503, "service_unavailable"),
     (d.VersionRefused(), 505, "version_not_supported"),
 ]
