@@ -10,13 +10,12 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from aiohttp import hdrs
 from aiohttp.http import HttpVersion11
 
 from gateway.adapters.http.faults import UpstreamFault
 from gateway.core.headers import passed_lines, rate_limit_lines
 from gateway.proxy.body import ClientGone, framed_body
-from gateway.proxy.outbound import outbound_head
+from gateway.proxy.outbound import outbound_head, wanted_host
 from gateway.proxy.respond import CLOSES, GOES_ON, REASONS, connection_line
 
 if TYPE_CHECKING:
@@ -47,11 +46,12 @@ class Forwarder:
         """Forward and answer; raises UpstreamFault and the faults of bodies while nothing has been answered."""
         framing, body = framed_body(request, record)
         start, rest = outbound_head(request, record, admit, self._removed, framing)
-        preserved = request.head.headers.get(hdrs.HOST) if upstream.settings.preserve_host else None
+        assert record.facts is not None
+        preserved = wanted_host(request.head, record.facts.target) if upstream.settings.preserve_host else ""
 
         def head(target: UpstreamTarget) -> bytes:
             record.target = target.name
-            return start + (target.authority if preserved is None else preserved).encode("ascii") + rest
+            return start + (preserved or target.authority).encode("ascii") + rest
 
         asked = perf_counter()
         answer = await upstream.forward(record.method, head, body)

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Final
 from gateway.core.bucket import Algorithm, Limit, LimitBy
 from gateway.core.network import AddressSet
 from gateway.core.routes import Pattern, Route, RouteTable
-from gateway.core.snapshot import KeyFormat, RequestLimits, Snapshot, Timeouts, UpstreamSettings, UpstreamTarget
+from gateway.core.snapshot import (
+    ConnectionLimits,
+    KeyFormat,
+    RequestLimits,
+    Snapshot,
+    Timeouts,
+    UpstreamSettings,
+    UpstreamTarget,
+)
 from gateway.settings.fields import split_target
 
 if TYPE_CHECKING:
@@ -92,7 +100,9 @@ def compile_snapshot(config: Config) -> Snapshot:
             head_max_bytes=config.requests.head_max_bytes,
             fields_max=config.requests.fields_max,
             body_idle_s=config.requests.body_idle_s,
+            in_flight_max=config.requests.in_flight_max,
         ),
+        connection_limits=ConnectionLimits(**config.connections.model_dump()),
         algorithm=config.limits.algorithm,
         on_limiter_error=config.limits.on_error,
         failed_authentications=Limit(
@@ -145,6 +155,7 @@ def _route(route: RouteSettings, config: Config) -> Route:
         ),
         algorithm=route.algorithm,
         body_max_bytes=body_max_bytes,
+        allow_in_path=frozenset(route.allow_in_path),
         emits={str(method): event for method, event in route.emits.items()},
         audience=route.upstream
         if route.upstream is not None and config.upstreams[route.upstream].signed_identity
