@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.jobs.deliver_usage import Delivery
+    from gateway.proxy.watch import Watch
     from gateway.settings.schema import Config
 
 BACKLOG: Final = 1024
@@ -74,6 +75,7 @@ class Worker:
     listener: KeyChangeListener
     journal: Journal
     server: PublicServer
+    watch: Watch
     health: Health
     publisher: GaugePublisher
     delivery: Delivery
@@ -91,6 +93,7 @@ async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
             "limiter": worker.limiter.run(),
             "listener": worker.listener.run(),
             **worker.delivery.jobs(),
+            "watch": worker.watch.run(),
             "gauges": worker.publisher.run(),
             "usage": UsageCaretaker(worker.database, config.usage.retention_days).run(),
             "expiry": expire_idempotency(worker.database),
@@ -157,6 +160,7 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
         upstreams=upstreams,
         connections=lambda: len(server.connections),
         in_flight=lambda: gateway.in_flight,
+        tunnels=lambda: gateway.watch.tunnels,
         sinks=delivery.sinks,
         limiter_up=lambda: limiter.up,
         postgres_up=lambda: database.ready,
@@ -164,7 +168,7 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
         ready=lambda: health.ready,
     )
     publisher = GaugePublisher(sources, telemetry)
-    return Worker(database, limiter, listener, journal, server, health, publisher, delivery)
+    return Worker(database, limiter, listener, journal, server, gateway.watch, health, publisher, delivery)
 
 
 def _counters(config: Config) -> Path:

@@ -150,6 +150,13 @@ class UpgradeRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class HandshakeRefused:
+    """A WebSocket handshake that is none."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class VersionRefused:
     """A protocol version other than HTTP/1.0 and HTTP/1.1."""
 
@@ -207,6 +214,7 @@ Denial = (
     | HeadTooLarge
     | ExpectationUnknown
     | UpgradeRefused
+    | HandshakeRefused
     | VersionRefused
     | KeysUnavailable
     | LimiterUnavailable

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.core.bucket import Algorithm, Limit
+    from gateway.core.cors import Cors
     from gateway.core.network import AddressSet
     from gateway.core.routes import RouteTable
 
@@ -76,7 +77,10 @@ class RequestLimits:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything a request needs to know of the configuration. *version* is a short digest of the file."""
+    """Everything a request needs to know of the configuration. *version* is a short digest of the file.
+
+    *cors* holds for requests that no route takes.
+    """
 
     version: str
     routes: RouteTable
@@ -90,4 +94,5 @@ class Snapshot:
     on_limiter_error: str
     failed_authentications: Limit
     removed_headers: tuple[str, ...]
+    cors: Cors | None = None
     hostname: str = "gateway"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.bucket import Algorithm, Limit, LimitBy
+from gateway.core.cors import Cors
 from gateway.core.network import AddressSet
 from gateway.core.routes import Pattern, Route, RouteTable
 from gateway.core.snapshot import KeyFormat, RequestLimits, Snapshot, Timeouts, UpstreamSettings, UpstreamTarget
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.settings.schema import Config
+    from gateway.settings.traffic import Cors as CorsSettings
     from gateway.settings.traffic import RouteSettings, Upstream
 
 BUILT_IN_BODY_MAX_BYTES: Final = 65_536
@@ -68,7 +71,10 @@ DOCUMENT_ROUTES: Final = frozenset({"openapi", "docs"})
 def compile_snapshot(config: Config) -> Snapshot:
     """Compile *config*; total, because loading has refused what cannot be compiled."""
     failed = config.limits.failed_authentications
-    built_in = built_in_routes(login=config.auth.login, docs=config.management.docs)
+    built_in = [
+        replace(route, cors=_cors(config.cors, route.methods))
+        for route in built_in_routes(login=config.auth.login, docs=config.management.docs)
+    ]
     return Snapshot(
         version=version_of(config),
         routes=RouteTable((*built_in, *(_route(route, config) for route in config.routes))),
@@ -94,6 +100,7 @@ def compile_snapshot(config: Config) -> Snapshot:
             by=LimitBy.ADDRESS,
         ),
         removed_headers=config.headers.removed,
+        cors=_cors(config.cors, ()),
     )
 
 
@@ -132,6 +139,22 @@ def _route(route: RouteSettings, config: Config) -> Route:
         algorithm=route.algorithm,
         body_max_bytes=body_max_bytes,
         emits={str(method): event for method, event in route.emits.items()},
+        websocket_idle_s=route.websocket_idle_s if route.websocket else None,
+        stream=route.stream,
+        cors=_cors(route.cors or config.cors, with_head(route.methods)),
+    )
+
+
+def _cors(cors: CorsSettings | None, methods: Iterable[str]) -> Cors | None:
+    if cors is None or not cors.origins:
+        return None
+    return Cors(
+        origins=frozenset(cors.origins),
+        methods=cors.methods or tuple(sorted(methods)),
+        headers=cors.headers,
+        exposed=cors.exposed,
+        max_age_s=cors.max_age_s,
+        credentials=cors.credentials,
     )
 
 

@@ -35,6 +35,7 @@ def broken_rules(document: Document) -> Iterator[Finding]:
         yield from _destination(path, route)
         yield from _limits(path, route)
         yield from _emits(path, route)
+        yield from _carried(path, route)
     yield from _never_matching(routes, document)
 
 
@@ -116,6 +117,15 @@ def _emits(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:
         if method in get_args(Method) and method not in methods:
             what = f"routes[{path[1]}].emits names {method}, which the route does not take"
             yield (*path, "emits", method), f"{what}; expected one of {', '.join(sorted(methods))}"
+
+
+def _carried(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:
+    if as_switch(route.get("websocket")) is True and "GET" not in _sequence(route.get("methods")):
+        what = f"routes[{path[1]}] carries WebSockets but does not take GET, which opens them"
+        yield (*path, "websocket"), f"{what}; expected GET among its methods"
+    for setting in ("websocket", "stream"):
+        if as_switch(route.get(setting)) is True and route.get("upstream") is None:
+            yield (*path, setting), f"routes[{path[1]}].{setting} is for an upstream's answers; expected upstream: NAME"
 
 
 def _never_matching(routes: list[tuple[int, Mapping[str, Any]]], document: Document) -> Iterator[Finding]:

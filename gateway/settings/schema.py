@@ -26,7 +26,7 @@ from gateway.settings.fields import (
     Whole,
 )
 from gateway.settings.stores import Postgres, Redis, Secrets, Usage
-from gateway.settings.traffic import BODY_MAX_BYTES, RouteSettings, Upstream
+from gateway.settings.traffic import BODY_MAX_BYTES, Cors, RouteSettings, Upstream
 
 REMOVED_HEADERS = (
     "X-Consumer-*",
@@ -230,6 +230,9 @@ class Config(Section):
     """The log. A change needs a restart."""
     headers: Headers = Headers()
     """Header fields of requests."""
+    cors: Cors | None = None
+    """Which pages of other origins may use all routes from a browser, also login and key management, where a route says
+    nothing else. By default none."""
     scopes: dict[ScopeName, str]
     """What keys can be allowed to do: the name of each scope, and a sentence about it for people."""
     upstreams: dict[UpstreamName, Upstream]
