@@ -106,6 +106,10 @@ class Wire:
             body = b"".join(self._reader.rest())
         return Answer(status, head, body)
 
+    def read(self, size: int) -> bytes:
+        """Read *size* bytes of whatever comes; raises CutShort."""
+        return self._read_exactly(size)
+
     def read_some(self) -> bytes:
         """Give what comes next, of any size, for a test that is in no hurry."""
         return self._socket.recv(1024)

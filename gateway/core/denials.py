@@ -148,7 +148,7 @@ def _refuse_for_fault(denial: d.UpstreamFailed | d.UpstreamTimedOut) -> Refusal:
 
 
 def _refuse_upgrade(denial: d.UpgradeRefused | d.HandshakeRefused) -> Refusal:
-    """Close, since what follows may not be HTTP; a handshake learns the version that would do (RFC 6455 section 4.4)."""
+    """Close, since what follows may not be HTTP, and name the version that would do (RFC 6455 section 4.4)."""
     match denial:
         case d.UpgradeRefused():
             return Refusal(501, "not_implemented", "Upgrades such as WebSocket are not carried here", close=True)

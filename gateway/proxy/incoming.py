@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol, cast
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.streams import EmptyStreamReader
 
 if TYPE_CHECKING:
@@ -103,7 +103,9 @@ class Incoming(web.BaseRequest):
     @property
     def unread(self) -> bool:
         """Whether what comes next is not the next request: a part of the body, or another protocol."""
-        return (self.has_stream and not self.stream.is_eof()) or self.head.upgrade
+        if self.head.upgrade and self.head.headers[hdrs.UPGRADE].lower() == "websocket":
+            return True  # aiohttp reads no more requests, whatever the answer is.
+        return self.has_stream and not self.stream.is_eof()
 
     def take_over(self, receive: Callable[[bytes], None]) -> None:
         """Have *receive* called with all that comes from now on, instead of parsing it."""
