@@ -126,8 +126,7 @@ def test_who_does_not_read_makes_the_other_wait(gateway: Gateway, who: str) -> N
         with opened(gateway, gateway.readonly, hold) as wire:
             wire._socket.settimeout(0.5)
             with pytest.raises(TimeoutError):
-                for _ in range(60):
-                    wire.send(bytes(1_000_000))
+                wire.send(bytes(60_000_000))
             held.clear()
 
 
@@ -155,7 +154,6 @@ def test_a_handshake_is_checked_like_any_request(gateway: Gateway, key: str, exp
         [*HANDSHAKE[1:]],
         ["Connection: Upgrade", "Upgrade: h2c, websocket", *HANDSHAKE[2:]],
         [*HANDSHAKE, "Content-Length: 5"],
-        [*HANDSHAKE, "Transfer-Encoding: chunked"],
     ],
 )
 def test_what_is_no_handshake_reaches_nobody(gateway: Gateway, fields: list[str]) -> None:
