@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from gateway.jobs.deliver_usage import Delivery
     from gateway.management.identity import IdentityTokens
+    from gateway.proxy.watch import Watch
     from gateway.settings.schema import Config
 
 BACKLOG: Final = 1024
@@ -75,6 +76,7 @@ class Worker:
     listener: KeyChangeListener
     journal: Journal
     server: PublicServer
+    watch: Watch
     health: Health
     publisher: GaugePublisher
     delivery: Delivery
@@ -95,6 +97,7 @@ async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
             "limiter": worker.limiter.run(),
             "listener": worker.listener.run(),
             **worker.delivery.jobs(),
+            "watch": worker.watch.run(),
             "gauges": worker.publisher.run(),
             "usage": UsageCaretaker(worker.database, config.usage.retention_days).run(),
             "expiry": expire_idempotency(worker.database),
@@ -164,6 +167,7 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
         upstreams=upstreams,
         connections=lambda: len(server.connections),
         in_flight=lambda: gateway.in_flight,
+        tunnels=lambda: gateway.watch.tunnels,
         sinks=delivery.sinks,
         limiter_up=lambda: limiter.up,
         postgres_up=lambda: database.ready,
@@ -171,7 +175,7 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
         ready=lambda: health.ready,
     )
     publisher = GaugePublisher(sources, telemetry)
-    return Worker(database, limiter, listener, journal, server, health, publisher, delivery, identity)
+    return Worker(database, limiter, listener, journal, server, gateway.watch, health, publisher, delivery, identity)
 
 
 def _counters(config: Config) -> Path:

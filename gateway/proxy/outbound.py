@@ -33,6 +33,7 @@ class Removed:
     from_strangers: RemovedNames
     from_trusted: RemovedNames
     from_answers: RemovedNames
+    from_answers_with_cors: RemovedNames
 
     @classmethod
     def compile(cls, snapshot: Snapshot) -> Removed:
@@ -41,6 +42,7 @@ class Removed:
             RemovedNames.from_requests(snapshot.removed_headers),
             RemovedNames.from_requests(_REWRITTEN),
             RemovedNames.from_answers(announced=snapshot.limits_announced),
+            RemovedNames.from_answers("access-control-", announced=snapshot.limits_announced),
         )
 
 
