@@ -5,9 +5,10 @@ Key look-up → policy → charges. What policy refuses costs nothing; failed au
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from gateway.core.bucket import Charges, Taken
 from gateway.core.credentials import (
@@ -48,8 +49,7 @@ if TYPE_CHECKING:
 _REPEATED: Final = BadRequest("More than one Authorization header")
 
 
-@dataclass(slots=True)
-class Verdict:
+class Verdict(Struct):
     """A decision, the key that it is about (None when none was found), and what the limiter said (None if unasked)."""
 
     decision: Decision
