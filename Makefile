@@ -13,8 +13,6 @@ help: ## Show this help
 run: $(VENV)/embedded.stamp ## Run everything on this machine: databases, backends, gateway (ARGS="--port 8081")
 	@exec $(BIN)/gateway demo $(ARGS)
 
-# With real servers there is nearly always a test that only waits: one pytest process more than cores.
-test: TESTERS = $(shell $(BIN)/python -c 'import os; print(os.cpu_count() + 1)')
 # Tests start many processes: each is a third cheaper when it finds its modules compiled.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/dev.stamp ## Run all tests (ARGS="tests/unit -k bucket")
@@ -25,7 +23,7 @@ else
 	$(BIN)/pytest -q -n auto tests/unit tests/house --cov --cov-fail-under=99 || status=1; \
 	$(BIN)/coverage report --include='gateway/core/*' --fail-under=100 --format=total >/dev/null || \
 		{ echo "gateway/core is not covered completely" >&2; status=1; }; \
-	$(BIN)/pytest -q -n $(TESTERS) tests --ignore=tests/unit --ignore=tests/house || status=1; \
+	$(BIN)/pytest -q -n auto tests --ignore=tests/unit --ignore=tests/house || status=1; \
 	exit $$status
 endif
 
