@@ -8,6 +8,7 @@ import pytest
 
 from tests.backends import backend
 from tests.demos import demo, demo_state, new_demo
+from tests.nginx import nginx
 from tests.servers import (
     own_postgres,
     postgres_dsn,
@@ -18,15 +19,27 @@ from tests.servers import (
     valkey,
     valkey_server,
 )
-from tests.serving import gateway, gateway_server, start_gateway
+from tests.serving import (
+    complete_gateway_server,
+    gateway,
+    gateway_server,
+    optional_gateway,
+    optional_server,
+    start_gateway,
+    tier,
+)
 
 __all__ = [
     "backend",
+    "complete_gateway_server",
     "demo",
     "demo_state",
     "gateway",
     "gateway_server",
     "new_demo",
+    "nginx",
+    "optional_gateway",
+    "optional_server",
     "own_postgres",
     "postgres_dsn",
     "postgres_server",
@@ -34,6 +47,7 @@ __all__ = [
     "servers_directory",
     "start_gateway",
     "stopped_postgres",
+    "tier",
     "valkey",
     "valkey_server",
 ]

@@ -8,29 +8,28 @@ connection, so that it can never be taken for a whole one.
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from aiohttp import hdrs
 from aiohttp.http import HttpVersion11
 
 from gateway.adapters.http.faults import UpstreamFault
-from gateway.core.headers import RemovedNames, passed_lines, rate_limit_lines
+from gateway.core.headers import passed_lines, rate_limit_lines
 from gateway.proxy.body import ClientGone, framed_body
-from gateway.proxy.outbound import Removed, outbound_head
+from gateway.proxy.outbound import outbound_head, wanted_host
 from gateway.proxy.respond import CLOSES, GOES_ON, REASONS, connection_line
 
 if TYPE_CHECKING:
     from gateway.adapters.http.upstream import Upstream, UpstreamAnswer
     from gateway.adapters.journal import Journal
     from gateway.core.decision import Admit
+    from gateway.core.headers import RemovedNames
     from gateway.core.snapshot import UpstreamTarget
     from gateway.proxy.incoming import ClientRequest
     from gateway.proxy.moments import Moments
+    from gateway.proxy.outbound import Removed
     from gateway.proxy.record import RequestRecord
     from gateway.proxy.respond import Written
     from gateway.telemetry.telemetry import Telemetry
-
-_REMOVED: Final = RemovedNames.from_answers()
 
 
 class Forwarder:
@@ -47,11 +46,12 @@ class Forwarder:
         """Forward and answer; raises UpstreamFault and the faults of bodies while nothing has been answered."""
         framing, body = framed_body(request, record)
         start, rest = outbound_head(request, record, admit, self._removed, framing)
-        preserved = request.head.headers.get(hdrs.HOST) if upstream.settings.preserve_host else None
+        assert record.facts is not None
+        preserved = wanted_host(request.head, record.facts.target) if upstream.settings.preserve_host else ""
 
         def head(target: UpstreamTarget) -> bytes:
             record.target = target.name
-            return start + (target.authority if preserved is None else preserved).encode("ascii") + rest
+            return start + (preserved or target.authority).encode("ascii") + rest
 
         asked = perf_counter()
         answer = await upstream.forward(record.method, head, body)
@@ -74,7 +74,7 @@ class Forwarder:
         length = answer.length if without_body else len(body)
         close = request.head.should_close or request.unread
         framing = b"" if length is None or answer.status == 204 else b"Content-Length: %d\r\n" % length
-        head = _answer_head(request, record, answer, framing, close=close)
+        head = _answer_head(request, record, answer, self._removed.from_answers, framing, close=close)
         record.bytes_out = len(body)
         record.finish(self._journal, self._telemetry, self._moments)
         self._journal.answer(transport, head + body)
@@ -95,7 +95,7 @@ class Forwarder:
         if length is not None:
             framing = b"Content-Length: %d\r\n" % length
         self._journal.flush()
-        transport.write(_answer_head(request, record, answer, framing, close=close))
+        transport.write(_answer_head(request, record, answer, self._removed.from_answers, framing, close=close))
         last = False
         while not last:
             try:
@@ -122,11 +122,17 @@ class Forwarder:
 
 
 def _answer_head(
-    request: ClientRequest, record: RequestRecord, answer: UpstreamAnswer, framing: bytes, *, close: bool
+    request: ClientRequest,
+    record: RequestRecord,
+    answer: UpstreamAnswer,
+    removed: RemovedNames,
+    framing: bytes,
+    *,
+    close: bool,
 ) -> bytes:
     status = answer.status
     lines = [b"HTTP/1.1 %d %b" % (status, answer.reason or REASONS.get(status, b""))]
-    lines += passed_lines(answer.fields, _REMOVED)
+    lines += passed_lines(answer.fields, removed)
     lines.append(b"X-Request-Id: %b\r\n" % record.request_id.encode())
     limits = b"" if record.taken is None else rate_limit_lines(record.taken)
     return b"".join((b"\r\n".join(lines), limits, framing, connection_line(request.head, close=close), b"\r\n"))
