@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.backends import backend
 from tests.demos import demo, demo_state, new_demo
@@ -18,10 +19,15 @@ from tests.servers import (
     valkey,
     valkey_server,
 )
-from tests.serving import complete_gateway_server, gateway, gateway_server, start_gateway, tier
-
-if TYPE_CHECKING:
-    import pytest
+from tests.serving import (
+    complete_gateway_server,
+    gateway,
+    gateway_server,
+    optional_gateway,
+    optional_server,
+    start_gateway,
+    tier,
+)
 
 __all__ = [
     "backend",
@@ -32,6 +38,8 @@ __all__ = [
     "gateway_server",
     "new_demo",
     "nginx",
+    "optional_gateway",
+    "optional_server",
     "own_postgres",
     "postgres_dsn",
     "postgres_server",
@@ -52,6 +60,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--seed", type=int, help="what is killed when; printed, so that a run can be repeated")
     group.addoption("--cases", type=int, default=10_000, help="how many requests are made up")
     group.addoption("--outage-s", type=float, default=4.0, help="how long Postgres is away, in seconds")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes seconds: at the end it would leave all cores but one without work."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 # A shell that runs tests in the background has SIGINT ignored, and every process that is started here would inherit it.

@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
+
 from gateway.core.oddities import REASONS, Oddity, decode, oddities_of
 
 HOST: Final = r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?"
@@ -21,8 +23,7 @@ _ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NONE: Final[frozenset[Oddity]] = frozenset()
 
 
-@dataclass(slots=True)
-class Target:
+class Target(Struct):
     """A request target in origin form, stripped of the first matching prefix.
 
     *path* and *query* are as sent (*query* with its question mark, or empty). *segments* are the path's, as sent;

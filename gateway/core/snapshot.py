@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.core.bucket import Algorithm, Limit
+    from gateway.core.cors import Cors
     from gateway.core.network import AddressSet
     from gateway.core.routes import RouteTable
 
@@ -51,10 +52,14 @@ class UpstreamSettings:
 
 @dataclass(frozen=True, slots=True)
 class KeyFormat:
-    """Which credentials are ours: their prefixes, and whether keys without our checksum are looked up."""
+    """Which credentials are ours: their prefixes, and whether keys without our checksum are looked up.
+
+    *in_api_key* is whether a key may also come in the field X-API-Key.
+    """
 
     prefixes: tuple[str, ...] = ("bk_live_", "bk_test_")
     legacy: bool = False
+    in_api_key: bool = False
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -88,7 +93,11 @@ class ConnectionLimits:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything a request needs to know of the configuration. *version* is a short digest of the file."""
+    """Everything a request needs to know of the configuration. *version* is a short digest of the file.
+
+    *limits_announced* is whether answers have the `RateLimit` fields too; *cors* holds for requests that no route
+    takes.
+    """
 
     version: str
     routes: RouteTable
@@ -102,5 +111,7 @@ class Snapshot:
     on_limiter_error: str
     failed_authentications: Limit
     removed_headers: tuple[str, ...]
+    limits_announced: bool = False
     connection_limits: ConnectionLimits = ConnectionLimits()
+    cors: Cors | None = None
     hostname: str = "gateway"

@@ -134,6 +134,7 @@ class PublicServer(web.Server):
         """
         # The factory makes Incoming of every request, which aiohttp's types cannot say.
         super().__init__(cast("Any", gateway), request_factory=cast("Any", Incoming), handler_cancellation=True)
+        self._watch = gateway.watch
         self._live = live
         self._journal = journal
         self._telemetry = telemetry
@@ -177,7 +178,8 @@ class PublicServer(web.Server):
         return [*super().connections, *cast("set[RequestHandler]", self._plain.connections)]
 
     def pre_shutdown(self) -> None:
-        """Close idle connections; busy ones close when they have answered."""
+        """Close idle connections and tunnels; busy ones close when they have answered."""
+        self._watch.drain()
         self._plain.pre_shutdown()
         super().pre_shutdown()
 
