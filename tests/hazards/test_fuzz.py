@@ -17,6 +17,7 @@ from aiohttp.http import HttpRequestParser
 from aiohttp.http_exceptions import HttpProcessingError
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from gateway.core.decision import Admit, Principal
 from gateway.core.facts import RequestFacts
@@ -29,7 +30,7 @@ from gateway.proxy.read import odd_request, read_facts
 from gateway.proxy.record import RequestRecord
 from gateway.settings.schema import REMOVED_HEADERS
 from tests.hazards import TIERS
-from tests.hazards.heads import anything
+from tests.hazards.heads import MUTANTS, anything, mutants
 from tests.hazards.oracle import Read, backend_paths, requests_in
 from tests.unit.management.asking import SNAPSHOT
 from tests.wire import CutShort
@@ -78,8 +79,8 @@ class Pipeline:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.snapshot = replace(SNAPSHOT, routes=RouteTable(ROUTES))
-        self.removed = Removed.compile(REMOVED_HEADERS)
+        self.snapshot = replace(SNAPSHOT, routes=RouteTable(ROUTES), removed_headers=REMOVED_HEADERS)
+        self.removed = Removed.compile(self.snapshot)
         self.admit = replace(ADMIT, identity=identity_lines(ADMIT.principal or Principal("", "", (), "")))
 
     def forwarded(self, raw: bytes) -> Iterator[tuple[Route, RequestRecord, bytes, bytes | None]]:
@@ -136,20 +137,28 @@ def judge(expected: list[Read], route: Route, record: RequestRecord, head: bytes
     assert not {b"authorization", b"connection", b"upgrade", b"te", b"x-http-method-override", b"forwarded"} & {*names}
 
 
-def fuzz(cases: int, check: Callable[[str], None]) -> None:
-    """Call *check* with so many requests, other ones in every run."""
+def fuzz(cases: int, check: Callable[[str], None], *, mutated: bool = False) -> None:
+    """Call *check* with so many requests, other ones in every run; most of them are *mutated* from others if wanted."""
+
+    def each(text: str, seed: int) -> None:
+        for mutant in mutants(text, seed) if mutated else (text,):
+            check(mutant)
+
+    examples = -(-cases // (MUTANTS + 1)) if mutated else cases
     everything = list(HealthCheck)
-    bounds = hypothesis_settings(max_examples=cases, deadline=None, database=None, suppress_health_check=everything)
-    bounds(given(anything)(check))()
+    bounds = hypothesis_settings(max_examples=examples, deadline=None, database=None, suppress_health_check=everything)
+    bounds(given(anything, st.integers(0, 2**32))(each))()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("shard", SHARDS)
 def test_what_was_decided_on_is_what_is_forwarded(pytestconfig: pytest.Config, shard: int) -> None:
-    pipeline, admitted = Pipeline(), 0
+    pipeline, tried, admitted = Pipeline(), 0, 0
 
     def check(text: str) -> None:
-        nonlocal admitted
+        nonlocal tried, admitted
+        tried += 1
         raw = text.replace("{key}", KEY).encode("latin-1")
         expected = requests_in(raw)
         for forwarded in pipeline.forwarded(raw):
@@ -157,9 +166,10 @@ def test_what_was_decided_on_is_what_is_forwarded(pytestconfig: pytest.Config, s
             judge(expected, *forwarded)
 
     cases = pytestconfig.getoption("--cases") // len(SHARDS)
-    fuzz(cases, check)
-    assert admitted > cases / 50
+    fuzz(cases, check, mutated=True)
     pipeline.loop.close()
+    assert tried >= cases
+    assert admitted > cases / 100
 
 
 @TIERS
