@@ -120,7 +120,7 @@ FILES = "/api/public/files"
             f"{FILES}/a%00b",
             f"{FILES}/%0d%0aX:y",
             f"{FILES}/%ff%c0%ae",
-            f"{FILES}/%252e%252e/b/c",
+            f"{FILES}/a/%252e%252e/b",
         ),
     ],
 )
