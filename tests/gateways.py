@@ -88,7 +88,10 @@ def _further_routes() -> list[dict[str, Any]]:
 
 
 class Gateway:
-    """`gateway run` as a process, with its state in *directory*; *url* and *admin_url* are where it serves."""
+    """`gateway run` as a process, with its state in *directory*; *url* and *admin_url* are where it serves.
+
+    It may open as many *descriptors* as are given.
+    """
 
     def __init__(
         self,
@@ -98,8 +101,10 @@ class Gateway:
         backend: Backend,
         document: dict[str, Any],
         address: str = "127.0.0.1",
+        descriptors: int | None = None,
     ) -> None:
         self.backend = backend
+        self._descriptors = descriptors
         self.dsn = dsn
         self.address = address
         self.port, self.admin_port = free_port(), free_port()
@@ -168,6 +173,8 @@ class Gateway:
     def begin(self, *arguments: str) -> None:
         """Start the process and wait for nothing."""
         command = [sys.executable, "-m", "gateway", "run", "-c", str(self._config), *arguments]
+        if self._descriptors is not None:
+            command = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(self._descriptors), *command]
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
                 command, stdout=output, stderr=output, env=self._environ, cwd=ROOT, start_new_session=True
@@ -247,6 +254,11 @@ class Gateway:
     def metrics(self) -> str:
         """What Prometheus would scrape."""
         return requests.get(f"{self.admin_url}/metrics", timeout=5).text
+
+    def metric(self, series: str) -> float:
+        """The value of one *series*, named as Prometheus writes it; 0 while there is none."""
+        found = [line.rpartition(" ")[2] for line in self.metrics().splitlines() if line.rpartition(" ")[0] == series]
+        return float(found[0]) if found else 0.0
 
     def check_log(self, since: int = 0) -> None:
         """Fail when what was logged after the first *since* characters has a key in it, or tells of a bug."""
