@@ -17,7 +17,7 @@ from tests.servers import (
     valkey,
     valkey_server,
 )
-from tests.serving import gateway, gateway_server, start_gateway
+from tests.serving import gateway, gateway_server, optional_gateway, optional_server, start_gateway
 
 if TYPE_CHECKING:
     import pytest
@@ -29,6 +29,8 @@ __all__ = [
     "gateway",
     "gateway_server",
     "new_demo",
+    "optional_gateway",
+    "optional_server",
     "own_postgres",
     "postgres_dsn",
     "postgres_server",

@@ -55,7 +55,9 @@ class MethodNotAllowed:
 
 @dataclass(frozen=True, slots=True)
 class CredentialMissing:
-    """No credential was presented, or one of another scheme."""
+    """No credential was presented, or one of another scheme; *in_api_key* is whether X-API-Key is looked at too."""
+
+    in_api_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,11 @@ class LimiterUnavailable:
 
 
 @dataclass(frozen=True, slots=True)
+class IdentityUnavailable:
+    """The upstream wants a signed identity, and there is no key to sign it with."""
+
+
+@dataclass(frozen=True, slots=True)
 class UsageUnrecordable:
     """There is no room to record the request, and the configuration says to refuse then."""
 
@@ -218,6 +225,7 @@ Denial = (
     | VersionRefused
     | KeysUnavailable
     | LimiterUnavailable
+    | IdentityUnavailable
     | UsageUnrecordable
     | UpstreamFailed
     | UpstreamTimedOut

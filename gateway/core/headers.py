@@ -62,6 +62,9 @@ TRAILERS_REMOVED: Final = frozenset(
 )
 """What says how to frame, route, judge or read a message comes too late in a trailer (RFC 9110 section 6.5.1)."""
 
+ANNOUNCED: Final = frozenset({"ratelimit", "ratelimit-policy"})
+"""Fields of an answer in which the IETF's draft describes limits."""
+
 ANSWER_REMOVED: Final = HOP_BY_HOP | {"content-length", "x-request-id"}
 
 
@@ -92,17 +95,17 @@ class RemovedNames:
         return cls(exact, (*OURS, *(name[:-1] for name in names if name.endswith("*"))))
 
     @classmethod
-    def from_answers(cls, *more: str) -> RemovedNames:
+    def from_answers(cls, *more: str, announced: bool = False) -> RemovedNames:
         """Compile what a backend may not say: what is ours to say. We limit everywhere, so `X-RateLimit-*` too.
 
-        *more* are further beginnings of names.
+        Where limits are *announced*, `RateLimit` and `RateLimit-Policy` are ours too. *more* are further beginnings.
         """
-        return cls(ANSWER_REMOVED, (*OURS, "x-ratelimit-", *more))
+        return cls(ANSWER_REMOVED | (ANNOUNCED if announced else frozenset()), (*OURS, "x-ratelimit-", *more))
 
     @classmethod
     def from_trailers(cls) -> RemovedNames:
         """Compile what may not stand behind a body."""
-        return cls(ANSWER_REMOVED | TRAILERS_REMOVED, (*OURS, "x-ratelimit-", "access-control-"))
+        return cls(ANSWER_REMOVED | ANNOUNCED | TRAILERS_REMOVED, (*OURS, "x-ratelimit-", "access-control-"))
 
     def start(self, name: bytes) -> bytes:
         """Judge a spelling that is not remembered."""
@@ -159,6 +162,28 @@ def rate_limit_headers(taken: Taken) -> tuple[tuple[str, str], ...]:
         ("X-RateLimit-Remaining", str(tightest.remaining)),
         ("X-RateLimit-Reset", str(reset_s)),
         ("X-RateLimit-Window", str(-(-tightest.limit.window_ms // 1000))),
+        *(announced_headers(taken) if tightest.limit.announced else ()),
+    )
+
+
+def announced_headers(taken: Taken) -> tuple[tuple[str, str], ...]:
+    """Describe every bucket in the fields of draft-ietf-httpapi-ratelimit-headers-10.
+
+    `t` is when an empty bucket has a token again, as Retry-After says, and otherwise when the bucket is full.
+    """
+    standings = taken.standings
+    return (
+        ("RateLimit-Policy", ", ".join([standing.limit.policy for standing in standings])),
+        (
+            "RateLimit",
+            ", ".join(
+                [
+                    f'"{standing.limit.name}";r={standing.remaining}'
+                    f";t={-(-(standing.retry_in_ms or standing.full_in_ms) // 1000)}"
+                    for standing in standings
+                ]
+            ),
+        ),
     )
 
 
@@ -166,7 +191,7 @@ def rate_limit_lines(taken: Taken) -> bytes:
     """Give the rate-limit fields as bytes of a head, for the path that every request takes."""
     tightest = taken.standings[0] if len(taken.standings) == 1 else taken.tightest
     limit = tightest.limit
-    return (
+    lines = (
         b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\nX-RateLimit-Window: %d\r\n"
         % (
             limit.capacity,
@@ -175,3 +200,6 @@ def rate_limit_lines(taken: Taken) -> bytes:
             -(-limit.window_ms // 1000),
         )
     )
+    if limit.announced:
+        lines += "".join([f"{name}: {value}\r\n" for name, value in announced_headers(taken)]).encode("ascii")
+    return lines

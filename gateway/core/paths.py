@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from msgspec import Struct
+
 _PLAIN: Final = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*+)++/?|/")
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]*")
 _ABSOLUTE: Final = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
@@ -17,8 +19,7 @@ _ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _REFUSED_BYTES: Final = frozenset([*range(0x20), 0x7F, *b"/\\;%?#"])
 
 
-@dataclass(slots=True)
-class Target:
+class Target(Struct):
     """A request target in origin form, stripped of the first matching prefix.
 
     *path* and *query* are as sent (*query* with its question mark, or empty). *segments* are the path's, as sent;

@@ -83,9 +83,10 @@ class Route:
     """Where a matching request goes and what it needs.
 
     Exactly one of *upstream* (a name) and *answer* (the name of an answer of the gateway's own) is set. *scope* is
-    None on *public* routes. *emits* maps a method to the webhook event that its success announces. A WebSocket is
-    carried where *websocket_idle_s* is set, and ended after so long a silence. The answers of a *stream* may go on
-    without end, as long as the key may use the route. *cors* is None where browsers are not told anything.
+    None on *public* routes. *emits* maps a method to the webhook event that its success announces. *audience* is who
+    the upstream is in the signed identity that it wants, None if it wants none. A WebSocket is carried where
+    *websocket_idle_s* is set, and ended after so long a silence. The answers of a *stream* may go on without end, as
+    long as the key may use the route. *cors* is None where browsers are not told anything.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Route:
     algorithm: Algorithm | None = None
     body_max_bytes: int = 10 * 1024 * 1024
     emits: Mapping[str, str] = field(default_factory=dict)
+    audience: str | None = None
     websocket_idle_s: float | None = None
     stream: bool = False
     cors: Cors | None = None

@@ -52,10 +52,14 @@ class UpstreamSettings:
 
 @dataclass(frozen=True, slots=True)
 class KeyFormat:
-    """Which credentials are ours: their prefixes, and whether keys without our checksum are looked up."""
+    """Which credentials are ours: their prefixes, and whether keys without our checksum are looked up.
+
+    *in_api_key* is whether a key may also come in the field X-API-Key.
+    """
 
     prefixes: tuple[str, ...] = ("bk_live_", "bk_test_")
     legacy: bool = False
+    in_api_key: bool = False
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -79,7 +83,7 @@ class RequestLimits:
 class Snapshot:
     """Everything a request needs to know of the configuration. *version* is a short digest of the file.
 
-    *cors* holds for requests that no route takes.
+    *limits_announced* is whether answers have the `RateLimit` fields too. *cors* holds for requests without a route.
     """
 
     version: str
@@ -94,5 +98,6 @@ class Snapshot:
     on_limiter_error: str
     failed_authentications: Limit
     removed_headers: tuple[str, ...]
+    limits_announced: bool = False
     cors: Cors | None = None
     hostname: str = "gateway"

@@ -19,11 +19,11 @@ from aiohttp import hdrs
 from aiohttp.http import HttpVersion11
 
 from gateway.adapters.http.faults import UpstreamFault
-from gateway.core.headers import RemovedNames, passed_lines, rate_limit_lines, wants_trailers
+from gateway.core.headers import passed_lines, rate_limit_lines, wants_trailers
 from gateway.core.websocket import UPGRADE_LINES
 from gateway.proxy.body import ClientGone, framed_body
 from gateway.proxy.incoming import Incoming
-from gateway.proxy.outbound import Removed, outbound_head
+from gateway.proxy.outbound import outbound_head
 from gateway.proxy.respond import CLOSES, GOES_ON, REASONS, connection_line, cut
 from gateway.proxy.tunnel import Tunnel, require_accepted
 from gateway.proxy.watch import Watched
@@ -37,14 +37,12 @@ if TYPE_CHECKING:
     from gateway.core.snapshot import UpstreamTarget
     from gateway.proxy.incoming import ClientRequest
     from gateway.proxy.moments import Moments
+    from gateway.proxy.outbound import Removed
     from gateway.proxy.record import RequestRecord
     from gateway.proxy.respond import Written
     from gateway.proxy.watch import Watch
     from gateway.telemetry.telemetry import Telemetry
 
-_REMOVED: Final = RemovedNames.from_answers()
-_REMOVED_WITH_CORS: Final = RemovedNames.from_answers("access-control-")
-_REMOVED_TRAILERS: Final = RemovedNames.from_trailers()
 _TE_LINES: Final = b"Connection: TE\r\nTE: trailers\r\n"
 
 
@@ -103,7 +101,7 @@ class Forwarder:
         if transport is None:
             raise ClientGone
         require_accepted(request, answer)
-        head = _answer_head(request, record, answer, UPGRADE_LINES, close=False)
+        head = _answer_head(request, record, answer, self._removed, UPGRADE_LINES, close=False)
         record.finish(self._journal, self._telemetry, self._moments)
         self._journal.answer(transport, head)
         self._journal.flush()
@@ -119,7 +117,7 @@ class Forwarder:
         length = answer.length if without_body else len(body)
         close = request.head.should_close or request.unread
         framing = b"" if length is None or answer.status == 204 else b"Content-Length: %d\r\n" % length
-        head = _answer_head(request, record, answer, framing, close=close)
+        head = _answer_head(request, record, answer, self._removed, framing, close=close)
         record.bytes_out = len(body)
         record.finish(self._journal, self._telemetry, self._moments)
         self._journal.answer(transport, head + body)
@@ -141,7 +139,7 @@ class Forwarder:
             framing = b"Content-Length: %d\r\n" % length
         framed = chunked or length is not None
         self._journal.flush()
-        transport.write(_answer_head(request, record, answer, framing, close=close))
+        transport.write(_answer_head(request, record, answer, self._removed, framing, close=close))
         with self._watched(record, transport, framed=framed):
             await self._flow(request, record, answer, transport, chunked=chunked, framed=framed)
         return CLOSES if close else GOES_ON
@@ -173,7 +171,7 @@ class Forwarder:
             if last:
                 record.finish(self._journal, self._telemetry, self._moments)
                 self._journal.flush()
-                data = data + _last_chunk(record, answer) if chunked else data
+                data = data + self._last_chunk(record, answer) if chunked else data
             if transport.is_closing():
                 raise ClientGone
             transport.write(data)
@@ -202,26 +200,31 @@ class Forwarder:
         finally:
             self._watch.remove(watched)
 
+    def _last_chunk(self, record: RequestRecord, answer: UpstreamAnswer) -> bytes:
+        """Give the end of a chunked answer, with trailers if the client understands them (RFC 9112 section 7.1.2)."""
+        if answer.trailers is None or not record.trailers:
+            return b"0\r\n\r\n"
+        trailers = passed_lines(answer.trailers, self._removed.from_trailers)
+        return b"".join((b"0\r\n", *(line + b"\r\n" for line in trailers), b"\r\n"))
+
 
 async def _drain(request: ClientRequest, seconds: float) -> None:
     async with asyncio.timeout(seconds):
         await request.drain()
 
 
-def _last_chunk(record: RequestRecord, answer: UpstreamAnswer) -> bytes:
-    """Give the end of a chunked answer, with its trailers if the client understands them (RFC 9112 section 7.1.2)."""
-    if answer.trailers is None or not record.trailers:
-        return b"0\r\n\r\n"
-    return b"".join((b"0\r\n", *(line + b"\r\n" for line in passed_lines(answer.trailers, _REMOVED_TRAILERS)), b"\r\n"))
-
-
 def _answer_head(
-    request: ClientRequest, record: RequestRecord, answer: UpstreamAnswer, framing: bytes, *, close: bool
+    request: ClientRequest,
+    record: RequestRecord,
+    answer: UpstreamAnswer,
+    removed: Removed,
+    framing: bytes,
+    *,
+    close: bool,
 ) -> bytes:
     status = answer.status
     lines = [b"HTTP/1.1 %d %b" % (status, answer.reason or REASONS.get(status, b""))]
-    with_cors = record.cors != b""
-    lines += passed_lines(answer.fields, _REMOVED_WITH_CORS if with_cors else _REMOVED)
+    lines += passed_lines(answer.fields, removed.from_answers_with_cors if record.cors else removed.from_answers)
     lines.append(b"X-Request-Id: %b\r\n" % record.request_id.encode())
     limits = b"" if record.taken is None else rate_limit_lines(record.taken)
     return b"".join(

@@ -77,9 +77,8 @@ class Gateway:
         self._journal = journal
         self._telemetry = telemetry
         self._moments = moments
-        removed = Removed.compile(live.current.removed_headers)
         self.watch = Watch(access)
-        self._forwarder = Forwarder(journal, telemetry, moments, removed, self.watch)
+        self._forwarder = Forwarder(journal, telemetry, moments, Removed.compile(live.current), self.watch)
         self._refuse_unrecorded = refuse_unrecorded
         self.in_flight = 0
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import hdrs
 from multidict import istr
 
+from gateway.core.credentials import mentions_key
 from gateway.core.headers import RemovedNames, passed_lines
 
 if TYPE_CHECKING:
     from gateway.core.decision import Admit
+    from gateway.core.snapshot import Snapshot
     from gateway.proxy.incoming import ClientRequest
     from gateway.proxy.record import RequestRecord
 
@@ -23,15 +25,24 @@ _REWRITTEN: Final = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host",
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """Which request fields are removed: everything suspicious from strangers, less from trusted proxies."""
+    """Which fields are removed: everything suspicious from strangers, less from trusted proxies; ours from answers."""
 
     from_strangers: RemovedNames
     from_trusted: RemovedNames
+    from_answers: RemovedNames
+    from_answers_with_cors: RemovedNames
+    from_trailers: RemovedNames
 
     @classmethod
-    def compile(cls, configured: tuple[str, ...]) -> Removed:
+    def compile(cls, snapshot: Snapshot) -> Removed:
         """Compile the configured list; from trusted proxies only what we write ourselves is removed."""
-        return cls(RemovedNames.from_requests(configured), RemovedNames.from_requests(_REWRITTEN))
+        return cls(
+            RemovedNames.from_requests(snapshot.removed_headers),
+            RemovedNames.from_requests(_REWRITTEN),
+            RemovedNames.from_answers(announced=snapshot.limits_announced),
+            RemovedNames.from_answers("access-control-", announced=snapshot.limits_announced),
+            RemovedNames.from_trailers(),
+        )
 
 
 def outbound_head(
@@ -44,8 +55,10 @@ def outbound_head(
     headers = head.headers
     trusted = record.from_trusted
     lines = passed_lines(head.raw_headers, removed.from_trusted if trusted else removed.from_strangers)
-    if admit.principal is None and hdrs.AUTHORIZATION in headers and not _is_ours(headers[hdrs.AUTHORIZATION], record):
-        lines.append(f"Authorization: {headers[hdrs.AUTHORIZATION]}".encode("utf-8", "surrogateescape"))
+    if (admit.principal is None or record.snapshot.key_format.in_api_key) and hdrs.AUTHORIZATION in headers:
+        authorization = headers[hdrs.AUTHORIZATION]
+        if not mentions_key(authorization, record.snapshot.key_format):
+            lines.append(f"Authorization: {authorization}".encode("utf-8", "surrogateescape"))
     wanted = headers.get(hdrs.HOST, "")
     hops, scheme = record.peer, request.scheme
     if trusted:
@@ -59,11 +72,6 @@ def outbound_head(
     )
     start = f"{facts.method} {facts.target.path}{facts.target.query} HTTP/1.1\r\nHost: ".encode("ascii")
     return start, b"".join((b"\r\n", b"\r\n".join(lines), admit.identity, framing, b"\r\n"))
-
-
-def _is_ours(authorization: str, record: RequestRecord) -> bool:
-    token = authorization.partition(" ")[2].strip()
-    return token.startswith(record.snapshot.key_format.prefixes)
 
 
 def _trace(sent: str | None, entropy: str) -> str:

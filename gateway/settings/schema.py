@@ -83,6 +83,9 @@ class Keys(Section):
     """What keys begin with; the first is the one for new keys."""
     legacy: Switch = False
     """Whether keys that were not issued here, without our checksum, work and can be imported."""
+    x_api_key: Switch = False
+    """Whether a key may also come as X-API-Key: bk_live_..., for clients that cannot send Authorization: Bearer. A key
+    in both is 400; with the key there, an Authorization that is not ours goes to the upstream."""
     cache_ttl_s: Number = Field(default=25.0, gt=0, le=3600)
     """Seconds until a known key is read from Postgres again. Changes are announced and usually known much sooner."""
     max_stale_s: Number = Field(default=900.0, ge=0, le=86400)
@@ -120,6 +123,9 @@ class Limits(Section):
     sliding_window never admits more than the limit in any hour."""
     on_error: Literal["local", "open", "closed"] = "local"
     """While Redis is away: local limits each worker by itself, open does not limit, closed refuses with 503."""
+    ratelimit_fields: Switch = False
+    """Whether answers also have RateLimit and RateLimit-Policy, the fields of the IETF's draft: of all limits of a
+    request, where X-RateLimit-* tell of the tightest. A route's limits are called by its name and their number."""
     failed_authentications: FailedAuthentications = FailedAuthentications()
     """The limit per client address on malformed and unknown keys."""
 

@@ -48,6 +48,10 @@ class Upstream(Section):
     """How long the service may take, in seconds."""
     preserve_host: Switch = False
     """Whether the service sees the client's Host field. By default it sees the target's host and port."""
+    signed_identity: Switch = False
+    """Whether the service gets X-Gateway-Identity: who asks, as a JWT that it can verify with the keys at
+    /.well-known/jwks.json. Its audience (`aud`) is the name of the upstream. While nothing can be signed, requests with
+    a key are refused with 503."""
     idle_connections_max: Whole = Field(default=128, ge=0, le=10_000)
     """How many unused connections to each target a worker keeps open for the next requests."""
 

@@ -101,6 +101,7 @@ CODES: list[tuple[d.Denial, int, str]] = [
     (d.HandshakeRefused("no handshake"), 400, "bad_request"),
     (d.KeysUnavailable(), 503, "service_unavailable"),
     (d.LimiterUnavailable(), 503, "service_unavailable"),
+    (d.IdentityUnavailable(), 503, "service_unavailable"),
     (d.UsageUnrecordable(), 503, "service_unavailable"),
     (d.VersionRefused(), 505, "version_not_supported"),
 ]

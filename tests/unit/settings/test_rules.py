@@ -125,6 +125,20 @@ def test_a_route_may_take_the_place_of_a_document_that_is_switched_off(problems:
     assert len(loaded(settings + "management: {docs: false}\n").routes) == 2
 
 
+@pytest.mark.parametrize(("auth", "name"), [("", "gateway"), ("auth: {audience: things}\n", "things")])
+def test_an_upstream_with_signed_identity_is_not_called_as_logins_are(
+    problems: Problems, loaded: Load, auth: str, name: str
+) -> None:
+    settings = _with(READ).replace("things: {", f"{name}: {{signed_identity: true, ")
+    settings = settings.replace("upstream: things", f"upstream: {name}")
+    (problem,) = problems(settings + auth)
+    assert problem == (
+        f"gateway.yaml:6:{len(name) + 23}: upstreams.{name} wants a signed identity and is called as auth.audience is; "
+        "expected two names, by which identities and login tokens are told apart"
+    )
+    assert loaded(settings + "auth: {audience: logins}\n")
+
+
 def test_rules_are_checked_although_other_settings_of_the_route_are_wrong(problems: Problems) -> None:
     route = (
         "{names: x, methods: [FETCH, GET], path: 'x', scope: REED, upstream: 7, limits: [{requests: 0}], emits: [x]}"
