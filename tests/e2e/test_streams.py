@@ -29,7 +29,7 @@ class Events:
         self.framing = framing
         self._next = threading.Semaphore(0)
         self._over = False
-        gateway.backend.answer = self._answer
+        gateway.backend.answer = self.answer
 
     def send_next(self) -> None:
         self._next.release()
@@ -38,7 +38,7 @@ class Events:
         self._over = True
         self._next.release()
 
-    def _answer(self, _: Received, connection: Connection) -> None:
+    def answer(self, _: Received, connection: Connection) -> None:
         connection.send(HEAD + self.framing)
         for number in range(1_000_000):
             self._next.acquire()
