@@ -125,6 +125,11 @@ class BodyTooLarge:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadTimedOut:
+    """The request's head did not become complete in time."""
+
+
+@dataclass(frozen=True, slots=True)
 class BodyTimedOut:
     """The request's body stalled."""
 
@@ -161,6 +166,11 @@ class HandshakeRefused:
 @dataclass(frozen=True, slots=True)
 class VersionRefused:
     """A protocol version other than HTTP/1.0 and HTTP/1.1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overloaded:
+    """The worker serves as many requests as it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +226,7 @@ Denial = (
     | Throttled
     | TooManyFailures
     | BodyTooLarge
+    | HeadTimedOut
     | BodyTimedOut
     | TargetTooLong
     | HeadTooLarge
@@ -223,6 +234,7 @@ Denial = (
     | UpgradeRefused
     | HandshakeRefused
     | VersionRefused
+    | Overloaded
     | KeysUnavailable
     | LimiterUnavailable
     | IdentityUnavailable

@@ -87,7 +87,13 @@ def refuse(denial: d.Denial) -> Refusal:
             return _throttled(taken, "Rate limit exceeded")
         case d.TooManyFailures(taken):
             return _throttled(taken, "Too many failed authentications from this address")
-        case d.KeysUnavailable() | d.LimiterUnavailable() | d.IdentityUnavailable() | d.UsageUnrecordable():
+        case (
+            d.Overloaded()
+            | d.KeysUnavailable()
+            | d.LimiterUnavailable()
+            | d.IdentityUnavailable()
+            | d.UsageUnrecordable()
+        ):
             return _refuse_unequipped(denial)
         case d.UpstreamFailed() | d.UpstreamTimedOut():
             return _refuse_for_fault(denial)
@@ -132,11 +138,13 @@ def _refuse_permission(denial: d.KeySuspended | d.AddressNotAllowed | d.ScopeMis
             assert_never(denial)
 
 
-_Unequipped = d.KeysUnavailable | d.LimiterUnavailable | d.IdentityUnavailable | d.UsageUnrecordable
+_Unequipped = d.Overloaded | d.KeysUnavailable | d.LimiterUnavailable | d.IdentityUnavailable | d.UsageUnrecordable
 
 
 def _refuse_unequipped(denial: _Unequipped) -> Refusal:
     match denial:
+        case d.Overloaded():
+            return _unavailable("overloaded", "Too many requests are being served at the moment. Try again shortly")
         case d.KeysUnavailable():
             return _unavailable("service_unavailable", "API keys cannot be checked at the moment. Try again shortly")
         case d.LimiterUnavailable():
@@ -178,6 +186,7 @@ _RequestDenial = (
     | d.NotFound
     | d.MethodNotAllowed
     | d.BodyTooLarge
+    | d.HeadTimedOut
     | d.BodyTimedOut
     | d.TargetTooLong
     | d.HeadTooLarge
@@ -204,8 +213,9 @@ def _refuse_request(denial: _RequestDenial) -> Refusal:
                 {"limitBytes": limit},
                 close=True,
             )
-        case d.BodyTimedOut():
-            return Refusal(408, "request_timeout", "The request body did not arrive in time", close=True)
+        case d.HeadTimedOut() | d.BodyTimedOut():
+            part = "head" if isinstance(denial, d.HeadTimedOut) else "body"
+            return Refusal(408, "request_timeout", f"The request {part} did not arrive in time", close=True)
         case d.TargetTooLong(limit):
             return Refusal(414, "uri_too_long", f"The request target is longer than {limit} bytes", close=True)
         case d.HeadTooLarge():

@@ -54,6 +54,8 @@ ALWAYS_REMOVED: Final = frozenset(
 OURS: Final = ("x-gateway-",)
 """Name prefixes that only we may set, in both directions."""
 
+ANNOUNCED: Final = frozenset({"ratelimit", "ratelimit-policy"})
+"""Fields of an answer in which the IETF's draft describes limits."""
 TRAILERS_REMOVED: Final = frozenset(
     {
         *("age", "authorization", "cache-control", "content-encoding", "content-range", "content-type", "date"),
@@ -61,9 +63,6 @@ TRAILERS_REMOVED: Final = frozenset(
     }
 )
 """What says how to frame, route, judge or read a message comes too late in a trailer (RFC 9110 section 6.5.1)."""
-
-ANNOUNCED: Final = frozenset({"ratelimit", "ratelimit-policy"})
-"""Fields of an answer in which the IETF's draft describes limits."""
 
 ANSWER_REMOVED: Final = HOP_BY_HOP | {"content-length", "x-request-id"}
 
@@ -98,7 +97,8 @@ class RemovedNames:
     def from_answers(cls, *more: str, announced: bool = False) -> RemovedNames:
         """Compile what a backend may not say: what is ours to say. We limit everywhere, so `X-RateLimit-*` too.
 
-        Where limits are *announced*, `RateLimit` and `RateLimit-Policy` are ours too. *more* are further beginnings.
+        *more* are further beginnings of names. Where limits are *announced*, `RateLimit` and `RateLimit-Policy` are
+        ours as well.
         """
         return cls(ANSWER_REMOVED | (ANNOUNCED if announced else frozenset()), (*OURS, "x-ratelimit-", *more))
 

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from gateway.core.oddities import Oddity, readings
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -101,6 +103,7 @@ class Route:
     body_max_bytes: int = 10 * 1024 * 1024
     emits: Mapping[str, str] = field(default_factory=dict)
     audience: str | None = None
+    allow_in_path: frozenset[Oddity] = frozenset()
     websocket_idle_s: float | None = None
     stream: bool = False
     cors: Cors | None = None
@@ -141,6 +144,13 @@ class PathAmbiguous:
     """The path as sent and the path with its escapes resolved lead to different routes."""
 
 
+@dataclass(frozen=True, slots=True)
+class PathOdd:
+    """The path is odd in a way that its route, if it has one, does not allow."""
+
+    oddity: Oddity
+
+
 @dataclass(slots=True)
 class _Node:
     literals: dict[str, _Node] = field(default_factory=dict)
@@ -176,7 +186,7 @@ class _Node:
             node = node.literals.get(segment)
 
 
-Matched = PathUnknown | MethodUnknown | PathAmbiguous
+Matched = PathUnknown | MethodUnknown | PathAmbiguous | PathOdd
 _UNKNOWN = PathUnknown()
 
 
@@ -198,9 +208,17 @@ class RouteTable:
     def match(self, method: str, target: Target) -> Route | Matched:
         """Find the first route for *method* and *target*; HEAD goes where GET goes."""
         found = self._first(method, target.segments)
-        if target.decoded is not None and self._first(method, target.decoded) != found:
-            return PathAmbiguous()
-        return found
+        return found if target.decoded is None else self._agreed(found, method, target)
+
+    def _agreed(self, found: Route | Matched, method: str, target: Target) -> Route | Matched:
+        """Take what was found for the path as sent only if its other readings lead there too."""
+        assert target.decoded is not None
+        allowed = found.allow_in_path if isinstance(found, Route) else frozenset[Oddity]()
+        for oddity in Oddity:
+            if oddity in target.oddities and oddity not in allowed:
+                return PathOdd(oddity)
+        others = readings(target.path, target.oddities) if target.oddities else (target.decoded,)
+        return found if all(self._first(method, other) == found for other in others) else PathAmbiguous()
 
     def _first(self, method: str, segments: Sequence[str]) -> Route | Matched:
         found: list[int] = []

@@ -77,6 +77,18 @@ class RequestLimits:
     head_max_bytes: int = 32768
     fields_max: int = 100
     body_idle_s: float = 30.0
+    in_flight_max: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Bounds on client connections of one worker (seconds, counts); 0 for *requests_max* is no limit."""
+
+    head_s: float = 10.0
+    idle_s: float = 75.0
+    unread_s: float = 30.0
+    requests_max: int = 0
+    per_address_max: int = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,5 +111,6 @@ class Snapshot:
     failed_authentications: Limit
     removed_headers: tuple[str, ...]
     limits_announced: bool = False
+    connection_limits: ConnectionLimits = ConnectionLimits()
     cors: Cors | None = None
     hostname: str = "gateway"

@@ -19,11 +19,11 @@ from aiohttp import hdrs
 from aiohttp.http import HttpVersion11
 
 from gateway.adapters.http.faults import UpstreamFault
-from gateway.core.headers import passed_lines, rate_limit_lines, wants_trailers
+from gateway.core.headers import RemovedNames, passed_lines, rate_limit_lines, wants_trailers
 from gateway.core.websocket import UPGRADE_LINES
 from gateway.proxy.body import ClientGone, framed_body
 from gateway.proxy.incoming import Incoming
-from gateway.proxy.outbound import outbound_head
+from gateway.proxy.outbound import outbound_head, wanted_host
 from gateway.proxy.respond import CLOSES, GOES_ON, REASONS, connection_line, cut
 from gateway.proxy.tunnel import Tunnel, require_accepted
 from gateway.proxy.watch import Watched
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from gateway.proxy.watch import Watch
     from gateway.telemetry.telemetry import Telemetry
 
+_REMOVED_TRAILERS: Final = RemovedNames.from_trailers()
 _TE_LINES: Final = b"Connection: TE\r\nTE: trailers\r\n"
 
 
@@ -75,11 +76,12 @@ class Forwarder:
             record.trailers = True
             framing += _TE_LINES
         start, rest = outbound_head(request, record, admit, self._removed, framing)
-        preserved = request.head.headers.get(hdrs.HOST) if upstream.settings.preserve_host else None
+        assert record.facts is not None
+        preserved = wanted_host(request.head, record.facts.target) if upstream.settings.preserve_host else ""
 
         def head(target: UpstreamTarget) -> bytes:
             record.target = target.name
-            return start + (target.authority if preserved is None else preserved).encode("ascii") + rest
+            return start + (preserved or target.authority).encode("ascii") + rest
 
         asked = perf_counter()
         answer = await upstream.forward(record.method, head, body, endless=route.stream or upgrade, upgrade=upgrade)
@@ -204,7 +206,7 @@ class Forwarder:
         """Give the end of a chunked answer, with trailers if the client understands them (RFC 9112 section 7.1.2)."""
         if answer.trailers is None or not record.trailers:
             return b"0\r\n\r\n"
-        trailers = passed_lines(answer.trailers, self._removed.from_trailers)
+        trailers = passed_lines(answer.trailers, _REMOVED_TRAILERS)
         return b"".join((b"0\r\n", *(line + b"\r\n" for line in trailers), b"\r\n"))
 
 

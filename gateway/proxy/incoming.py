@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.http import RawRequestMessage
     from aiohttp.streams import StreamReader
-    from aiohttp.web_protocol import RequestHandler
+
+    from gateway.proxy.server import ClientConnection
 
 
 class ClientRequest(Protocol):
@@ -88,11 +89,13 @@ class Incoming(web.BaseRequest):
         self,
         message: RawRequestMessage,
         payload: StreamReader,
-        protocol: RequestHandler,
+        protocol: ClientConnection,
         writer: AbstractStreamWriter,
         task: asyncio.Task[None],
     ) -> None:
         """Keep what aiohttp gives (aiohttp calls this, as its request factory)."""
+        if protocol.is_last():
+            message = message._replace(should_close=True)
         super().__init__(message, payload, protocol, writer, task, asyncio.get_running_loop())
         self.head = message
         self.stream = payload

@@ -23,7 +23,7 @@ from gateway.core.decision import (
 )
 from gateway.core.facts import RequestFacts
 from gateway.core.network import client_address
-from gateway.core.paths import TargetRefused, parse_target
+from gateway.core.paths import HOST, TargetRefused, parse_target
 from gateway.core.websocket import handshake_problem
 from gateway.telemetry.metrics import METHODS
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 API_KEY: Final = istr("X-API-Key")
 LENGTH_DIGITS_MAX: Final = 15
 HOSTS_REMEMBERED_MAX: Final = 1024
-_HOST: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%-]*(:[0-9]*)?|\[[0-9A-Fa-f:.]+\](:[0-9]*)?")
+_HOST: Final = re.compile(HOST)
 _METHOD: Final = re.compile(r"[A-Z]{1,20}")
 _TOKEN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _good_hosts: Final[set[str]] = set()
@@ -58,7 +58,7 @@ def read_facts(
     if isinstance(target, TargetRefused):
         return BadRequest(target.reason)
     headers = head.headers
-    address = peer
+    address: str | None = peer
     if snapshot.trusted_proxies.texts:
         address = client_address(
             peer,
@@ -68,6 +68,8 @@ def read_facts(
         )
     elif ":" in peer:
         address = client_address(peer, snapshot.trusted_proxies, (), ())
+    if address is None:
+        return BadRequest("X-Forwarded-For and Forwarded name different clients")
     authorization, key_format = headers.getall(hdrs.AUTHORIZATION, ()), snapshot.key_format
     if key_format.in_api_key:
         credential = credentials.read_both(authorization, headers.getall(API_KEY, ()), key_format)

@@ -10,7 +10,15 @@ from gateway.core.bucket import Algorithm, Limit, LimitBy
 from gateway.core.cors import Cors
 from gateway.core.network import AddressSet
 from gateway.core.routes import Pattern, Route, RouteTable
-from gateway.core.snapshot import KeyFormat, RequestLimits, Snapshot, Timeouts, UpstreamSettings, UpstreamTarget
+from gateway.core.snapshot import (
+    ConnectionLimits,
+    KeyFormat,
+    RequestLimits,
+    Snapshot,
+    Timeouts,
+    UpstreamSettings,
+    UpstreamTarget,
+)
 from gateway.settings.fields import split_target
 
 if TYPE_CHECKING:
@@ -74,14 +82,17 @@ DOCUMENT_ROUTES: Final = frozenset({"openapi", "docs"})
 def compile_snapshot(config: Config) -> Snapshot:
     """Compile *config*; total, because loading has refused what cannot be compiled."""
     failed = config.limits.failed_authentications
-    built_in = built_in_routes(
-        login=config.auth.login,
-        identity=any(upstream.signed_identity for upstream in config.upstreams.values()),
-        docs=config.management.docs,
-    )
+    built_in = [
+        replace(route, cors=_cors(config.cors, route.methods))
+        for route in built_in_routes(
+            login=config.auth.login,
+            identity=any(upstream.signed_identity for upstream in config.upstreams.values()),
+            docs=config.management.docs,
+        )
+    ]
     return Snapshot(
         version=version_of(config),
-        routes=RouteTable((*_with_cors(built_in, config), *(_route(route, config) for route in config.routes))),
+        routes=RouteTable((*built_in, *(_route(route, config) for route in config.routes))),
         scopes=dict(config.scopes),
         upstreams={name: _upstream(name, upstream) for name, upstream in config.upstreams.items()},
         trusted_proxies=AddressSet(config.trusted_proxies),
@@ -95,7 +106,9 @@ def compile_snapshot(config: Config) -> Snapshot:
             head_max_bytes=config.requests.head_max_bytes,
             fields_max=config.requests.fields_max,
             body_idle_s=config.requests.body_idle_s,
+            in_flight_max=config.requests.in_flight_max,
         ),
+        connection_limits=ConnectionLimits(**config.connections.model_dump()),
         algorithm=config.limits.algorithm,
         on_limiter_error=config.limits.on_error,
         failed_authentications=Limit(
@@ -111,10 +124,6 @@ def compile_snapshot(config: Config) -> Snapshot:
         limits_announced=config.limits.ratelimit_fields,
         cors=_cors(config.cors, {method for route in config.routes for method in with_head(route.methods)}),
     )
-
-
-def _with_cors(routes: Iterable[Route], config: Config) -> Iterable[Route]:
-    return (replace(route, cors=_cors(config.cors, route.methods)) for route in routes)
 
 
 def built_in_routes(*, login: bool, identity: bool, docs: bool) -> tuple[Route, ...]:
@@ -153,6 +162,7 @@ def _route(route: RouteSettings, config: Config) -> Route:
         ),
         algorithm=route.algorithm,
         body_max_bytes=body_max_bytes,
+        allow_in_path=frozenset(route.allow_in_path),
         emits={str(method): event for method, event in route.emits.items()},
         audience=route.upstream
         if route.upstream is not None and config.upstreams[route.upstream].signed_identity

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from gateway.core.bucket import Algorithm  # noqa: TC001  # pydantic reads the annotations
+from gateway.core.oddities import Oddity  # noqa: TC001  # as above
 from gateway.settings.fields import (
     EventName,
     FieldName,
@@ -119,6 +120,11 @@ class RouteSettings(Section):
     """The algorithm of all limits on this route, also the key's hourly one. By default that of limits.algorithm."""
     body_max_bytes: Whole | None = Field(default=None, ge=0, le=BODY_MAX_BYTES)
     """Bytes that the body of a request may have; more is 413. By default requests.body_max_bytes."""
+    allow_in_path: tuple[Oddity, ...] = ()
+    """What paths of this route may contain that is refused elsewhere, because servers read it differently:
+    encoded_slash (%2F), double_slash, dot_segments, backslash, semicolon, encoded_percent (%25), encoded_delimiter
+    (%3F, %23), control_character (%00) and invalid_utf8. Such a path is forwarded as it is, provided that every way to
+    read it leads to this route."""
     emits: dict[Method, EventName] = Field(default_factory=dict)
     """Webhook events that successful requests announce, by method, e.g. {POST: budget.created}."""
     websocket: Switch = False

@@ -100,6 +100,11 @@ SHIP_FAILURES: Final = _counter("gateway_usage_ship_failures_total", "Attempts t
 POSTGRES_UP: Final = _gauge("gateway_postgres_up", "1 while every worker reaches Postgres.", merge="min")
 READY: Final = _gauge("gateway_ready", "1 while every worker is ready.", merge="min")
 CONNECTIONS: Final = _gauge("gateway_connections", "Client connections open.", "listener")
+CONNECTIONS_ENDED: Final = _counter(
+    "gateway_connections_ended_total",
+    "Client connections cut: address or descriptors (too many of them), head (late), unread (an answer not taken).",
+    "reason",
+)
 IN_FLIGHT: Final = _gauge("gateway_requests_in_flight", "Requests being served.")
 TUNNELS: Final = _gauge("gateway_tunnels_open", "WebSockets open.")
 TUNNELS_ENDED: Final = _counter(
@@ -141,6 +146,7 @@ METRICS: Final = (
     POSTGRES_UP,
     READY,
     CONNECTIONS,
+    CONNECTIONS_ENDED,
     IN_FLIGHT,
     TUNNELS,
     TUNNELS_ENDED,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.demos import wait_until
+from tests.gateways import BODY_IDLE_S
 from tests.wire import CutShort, request_bytes
 
 if TYPE_CHECKING:
@@ -53,12 +54,6 @@ def events(gateway: Gateway, request: pytest.FixtureRequest) -> Iterator[Events]
     events = Events(gateway, request.param)
     yield events
     events.end()
-
-
-def begun(gateway: Gateway, key: str, version: bytes = b"HTTP/1.1") -> tuple[bytes, object]:
-    wire = gateway.connect()
-    wire.send(request_bytes("GET", PATH, key).replace(b"HTTP/1.1", version))
-    return wire._read_until(b"\r\n\r\n"), wire
 
 
 def test_each_event_arrives_before_the_next_is_sent(gateway: Gateway, events: Events) -> None:
@@ -126,3 +121,17 @@ def test_a_backend_that_breaks_off_breaks_the_clients_connection(
         wire.send(request_bytes("GET", path, gateway.readonly).replace(b"HTTP/1.1", version))
         with pytest.raises(CutShort):
             wire.answer()
+
+
+def test_a_client_that_does_not_read_is_not_waited_for_for_ever(gateway: Gateway) -> None:
+    def flood(_: Received, connection: Connection) -> None:
+        connection.send(HEAD + CHUNKED)
+        while True:
+            connection.send(b"10000\r\n" + bytes(65536) + b"\r\n")
+
+    gateway.backend.answer = flood
+    with gateway.connect() as wire:
+        wire.send(request_bytes("GET", PATH, gateway.readonly))
+        assert wait_until(lambda: bool(gateway.backend.requests), 3)
+        last = gateway.backend.connections[gateway.backend.last.connection]
+        assert wait_until(lambda: last.ended, BODY_IDLE_S + 5)

@@ -30,6 +30,12 @@ WRONG = [
             'routes[1].upstream "thing" is not a known upstream; did you mean things? (upstreams are listed at line 5)',
         ],
     ),
+    (
+        f"{{{KEYED}, allow_in_path: [semicolon, encoded_slash]}}",
+        [
+            "routes[1].allow_in_path has encoded_slash, which has a reading with another number of segments; expected a path that ends in /**"
+        ],
+    ),
     (f"{{{PUBLIC}, scope: READ}}", ["routes[1] is public and has a scope; expected exactly one of the two"]),
     (
         "{name: x, methods: [GET], path: /x, upstream: things}",
