@@ -90,7 +90,9 @@ class Gateway:
         record = RequestRecord(request.head.method, request.peer, self._moments.now(), self._live.current)
         self.in_flight += 1
         try:
-            if self.in_flight > record.snapshot.request_limits.in_flight_max:
+            # What may go on for hours is bounded by the connections, and takes no place of a request.
+            most = record.snapshot.request_limits.in_flight_max
+            if self.in_flight > most and self.in_flight - len(self.watch) > most:
                 return self._refuse(request, record, Overloaded())
             return await self._serve(request, record)
         except UpstreamFault as fault:

@@ -46,6 +46,10 @@ class Watch:
         self._streams: set[Watched] = set()
         self._tunnels: set[Watched] = set()
 
+    def __len__(self) -> int:
+        """How many streams and tunnels there are."""
+        return len(self._streams) + len(self._tunnels)
+
     @property
     def tunnels(self) -> int:
         """How many tunnels are open."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.demos import wait_until
-from tests.gateways import BODY_IDLE_S
 from tests.wire import CutShort, request_bytes
 
 if TYPE_CHECKING:
@@ -121,17 +120,3 @@ def test_a_backend_that_breaks_off_breaks_the_clients_connection(
         wire.send(request_bytes("GET", path, gateway.readonly).replace(b"HTTP/1.1", version))
         with pytest.raises(CutShort):
             wire.answer()
-
-
-def test_a_client_that_does_not_read_is_not_waited_for_for_ever(gateway: Gateway) -> None:
-    def flood(_: Received, connection: Connection) -> None:
-        connection.send(HEAD + CHUNKED)
-        while True:
-            connection.send(b"10000\r\n" + bytes(65536) + b"\r\n")
-
-    gateway.backend.answer = flood
-    with gateway.connect() as wire:
-        wire.send(request_bytes("GET", PATH, gateway.readonly))
-        assert wait_until(lambda: bool(gateway.backend.requests), 3)
-        last = gateway.backend.connections[gateway.backend.last.connection]
-        assert wait_until(lambda: last.ended, BODY_IDLE_S + 5)
