@@ -6,7 +6,7 @@ import base64
 import os
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -255,7 +255,11 @@ def test_it_is_one_event_however_it_ends(gateway: Gateway) -> None:
 def test_a_killed_worker_takes_no_event_along_and_one_that_drains_ends_it_at_once(
     start_gateway: Callable[..., Gateway], postgres_dsn: str, redis_url: str
 ) -> None:
-    gateway = start_gateway(postgres_dsn, redis_url)
+    def patient(document: dict[str, Any]) -> None:
+        for route in document["routes"]:
+            route |= {"websocket_idle_s": 60.0} if route["name"] == "sockets" else {}
+
+    gateway = start_gateway(postgres_dsn, redis_url, patient)
     (made,) = gateway.make_keys([{}])
     with opened(gateway, made.key) as wire:
         (worker,) = gateway.workers
