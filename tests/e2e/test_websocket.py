@@ -257,7 +257,8 @@ def test_a_killed_worker_takes_no_event_along_and_one_that_drains_ends_it_at_onc
 ) -> None:
     def patient(document: dict[str, Any]) -> None:
         for route in document["routes"]:
-            route |= {"websocket_idle_s": 60.0} if route["name"] == "sockets" else {}
+            if route["name"] == "sockets":
+                route["websocket_idle_s"] = 60.0
 
     gateway = start_gateway(postgres_dsn, redis_url, patient)
     (made,) = gateway.make_keys([{}])
