@@ -95,8 +95,7 @@ class ConnectionLimits:
 class Snapshot:
     """Everything a request needs to know of the configuration. *version* is a short digest of the file.
 
-    *limits_announced* is whether answers have the `RateLimit` fields too; *cors* holds for requests that no route
-    takes.
+    *limits_announced* is whether answers have the `RateLimit` fields too. *cors* holds for requests without a route.
     """
 
     version: str

@@ -55,11 +55,12 @@ class Asker:
         *,
         body: bytes | AsyncIterator[bytes] = b"",
         length: int | None = None,
+        endless: bool = False,
     ) -> Whole:
         """Send a request and read its answer to the end."""
         size = len(body) if isinstance(body, bytes) and body else length
         lines = [] if size is None else [f"Content-Length: {size}"]
-        answer = await self.upstream.forward(method, self.head(method, path, *lines), body)
+        answer = await self.upstream.forward(method, self.head(method, path, *lines), body, endless=endless)
         pieces = []
         try:
             if answer.complete:
