@@ -140,6 +140,7 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
     upstreams = {name: Upstream(settings, loop) for name, settings in snapshot.upstreams.items()}
     for upstream in upstreams.values():
         stack.callback(upstream.close)
+        upstream.start()
     answers = management_answers(config, database)
     stack.push_async_callback(answers.close)
     gateway = Gateway(
@@ -150,7 +151,7 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
 
     delivery = usage_delivery(config, database, journal, telemetry)
     stack.push_async_callback(delivery.close)
-    health = _health(database, limiter, listener)
+    health = _health(database, limiter, listener, upstreams)
     sources = Sources(
         keys=keys,
         journal=journal,
@@ -206,7 +207,9 @@ def _database(config: Config) -> Database:
     )
 
 
-def _health(database: Database, limiter: RedisLimiter, listener: KeyChangeListener) -> Health:
+def _health(
+    database: Database, limiter: RedisLimiter, listener: KeyChangeListener, upstreams: Mapping[str, Upstream]
+) -> Health:
     return Health(
         checks={
             "postgres": lambda: None if database.ready else database.why,
@@ -214,6 +217,8 @@ def _health(database: Database, limiter: RedisLimiter, listener: KeyChangeListen
             "keyChanges": lambda: None if listener.connected else "not listening for key changes",
         },
         was_reached=lambda: database.schema is not None and database.schema.usable,
+        upstreams=lambda: {name: upstream.report() for name, upstream in upstreams.items()},
+        lacking=lambda: [name for name, one in upstreams.items() if one.settings.required and one.is_away],
     )
 
 

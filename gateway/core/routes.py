@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from gateway.core.bucket import Algorithm, Limit
     from gateway.core.paths import Target
+    from gateway.core.upstreams import Timeouts
 
 _LITERAL: Final = re.compile(r"[A-Za-z0-9._~!$&'()+,=:@-]+")
 _PARAMETER: Final = re.compile(r"\{[a-z][A-Za-z0-9_]*(:token)?\}")
@@ -82,7 +83,8 @@ class Route:
     """Where a matching request goes and what it needs.
 
     Exactly one of *upstream* (a name) and *answer* (the name of an answer of the gateway's own) is set. *scope* is
-    None on *public* routes. *emits* maps a method to the webhook event that its success announces.
+    None on *public* routes. *emits* maps a method to the webhook event that its success announces. *timeouts* are
+    those of the upstream with what the route changes about them, None where it changes nothing.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Route:
     algorithm: Algorithm | None = None
     body_max_bytes: int = 10 * 1024 * 1024
     emits: Mapping[str, str] = field(default_factory=dict)
+    timeouts: Timeouts | None = None
     _endpoints: tuple[str, str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

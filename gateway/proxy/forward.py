@@ -20,10 +20,11 @@ from gateway.proxy.outbound import Removed, outbound_head
 from gateway.proxy.respond import CLOSES, GOES_ON, REASONS, connection_line
 
 if TYPE_CHECKING:
-    from gateway.adapters.http.upstream import Upstream, UpstreamAnswer
+    from gateway.adapters.http.answer import UpstreamAnswer
+    from gateway.adapters.http.upstream import Upstream
     from gateway.adapters.journal import Journal
     from gateway.core.decision import Admit
-    from gateway.core.snapshot import UpstreamTarget
+    from gateway.core.upstreams import UpstreamTarget
     from gateway.proxy.incoming import ClientRequest
     from gateway.proxy.moments import Moments
     from gateway.proxy.record import RequestRecord
@@ -45,6 +46,7 @@ class Forwarder:
 
     async def forward(self, request: ClientRequest, record: RequestRecord, upstream: Upstream, admit: Admit) -> Written:
         """Forward and answer; raises UpstreamFault and the faults of bodies while nothing has been answered."""
+        assert record.route is not None
         framing, body = framed_body(request, record)
         start, rest = outbound_head(request, record, admit, self._removed, framing)
         preserved = request.head.headers.get(hdrs.HOST) if upstream.settings.preserve_host else None
@@ -54,7 +56,7 @@ class Forwarder:
             return start + (target.authority if preserved is None else preserved).encode("ascii") + rest
 
         asked = perf_counter()
-        answer = await upstream.forward(record.method, head, body)
+        answer = await upstream.forward(record.method, head, body, record.route.timeouts)
         record.upstream_us = int((perf_counter() - asked) * 1_000_000)
         record.status = answer.status
         try:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Final
 from gateway.core.bucket import Algorithm, Limit, LimitBy
 from gateway.core.network import AddressSet
 from gateway.core.routes import Pattern, Route, RouteTable
-from gateway.core.snapshot import KeyFormat, RequestLimits, Snapshot, Timeouts, UpstreamSettings, UpstreamTarget
-from gateway.settings.fields import split_target
+from gateway.core.snapshot import KeyFormat, RequestLimits, Snapshot
+from gateway.settings.compile_upstream import compile_timeouts, compile_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from gateway.core.upstreams import Timeouts
     from gateway.settings.schema import Config
-    from gateway.settings.traffic import RouteSettings, Upstream
+    from gateway.settings.traffic import RouteSettings
 
 BUILT_IN_BODY_MAX_BYTES: Final = 65_536
 WINDOW_MS: Final = {"second": 1_000, "minute": 60_000, "hour": 3_600_000}
@@ -73,7 +74,7 @@ def compile_snapshot(config: Config) -> Snapshot:
         version=version_of(config),
         routes=RouteTable((*built_in, *(_route(route, config) for route in config.routes))),
         scopes=dict(config.scopes),
-        upstreams={name: _upstream(name, upstream) for name, upstream in config.upstreams.items()},
+        upstreams={name: compile_upstream(name, upstream) for name, upstream in config.upstreams.items()},
         trusted_proxies=AddressSet(config.trusted_proxies),
         strip_prefixes=config.strip_prefixes,
         key_format=KeyFormat(prefixes=config.keys.prefixes, legacy=config.keys.legacy),
@@ -132,20 +133,11 @@ def _route(route: RouteSettings, config: Config) -> Route:
         algorithm=route.algorithm,
         body_max_bytes=body_max_bytes,
         emits={str(method): event for method, event in route.emits.items()},
+        timeouts=_timeouts(route, config),
     )
 
 
-def _upstream(name: str, upstream: Upstream) -> UpstreamSettings:
-    targets = (split_target(url) for url in upstream.targets)
-    return UpstreamSettings(
-        name=name,
-        targets=tuple(UpstreamTarget(host=host, port=port, authority=authority) for host, port, authority in targets),
-        timeouts=Timeouts(
-            connect_s=upstream.timeouts.connect_s,
-            first_byte_s=upstream.timeouts.first_byte_s,
-            idle_s=upstream.timeouts.idle_s,
-            total_s=upstream.timeouts.total_s,
-        ),
-        preserve_host=upstream.preserve_host,
-        idle_connections_max=upstream.idle_connections_max,
-    )
+def _timeouts(route: RouteSettings, config: Config) -> Timeouts | None:
+    if route.upstream is None or route.timeouts is None:
+        return None
+    return compile_timeouts(config.upstreams[route.upstream].timeouts, route.timeouts)

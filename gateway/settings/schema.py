@@ -26,7 +26,8 @@ from gateway.settings.fields import (
     Whole,
 )
 from gateway.settings.stores import Postgres, Redis, Secrets, Usage
-from gateway.settings.traffic import BODY_MAX_BYTES, RouteSettings, Upstream
+from gateway.settings.traffic import BODY_MAX_BYTES, RouteSettings
+from gateway.settings.upstreams import Upstream  # noqa: TC001  # pydantic reads the annotations
 
 REMOVED_HEADERS = (
     "X-Consumer-*",

@@ -138,7 +138,7 @@ async def test_connections_that_ended_while_idle_are_not_used(asker: Asker, back
     await asyncio.gather(*(asker.ask() for _ in range(5)))
     backend.drop_connections()
     # The loop has to hear of it once; after that a POST is as safe as on a fresh connection.
-    await until(lambda: all(connection.closed for target in asker.upstream._targets for connection in target.idle))
+    await until(lambda: all(connection.closed for one in asker.upstream.everyone for connection in one.idle))
     for _ in range(5):
         assert (await asker.ask("POST", body=b"abc")).status == 200
 
