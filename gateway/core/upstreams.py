@@ -50,9 +50,9 @@ class UpstreamTarget:
 class Tls:
     """How to know a target that speaks TLS, and how to be known by it: files in PEM, by path."""
 
-    ca_file: str | None = None
-    certificate_file: str | None = None
-    key_file: str | None = None
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
     server_name: str | None = None
     verify: bool = True
 

@@ -76,9 +76,9 @@ def _target(target: Target) -> UpstreamTarget:
 
 def _tls(tls: UpstreamTls) -> Tls:
     return Tls(
-        ca_file=_text(tls.ca_file),
-        certificate_file=_text(tls.certificate_file),
-        key_file=_text(tls.key_file),
+        ca=_text(tls.ca),
+        certificate=_text(tls.certificate),
+        key=_text(tls.key),
         server_name=tls.server_name,
         verify=tls.verify,
     )

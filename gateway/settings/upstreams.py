@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from gateway.core.upstreams import Balance
+from gateway.settings.client_tls import client_context
 from gateway.settings.fields import CheckPath, Number, Section, ServerName, Switch, TargetUrl, Whole, split_target
 
 if TYPE_CHECKING:
@@ -70,24 +71,29 @@ class _OrText:
 
 
 class UpstreamTls(Section):
-    """TLS to https:// targets."""
+    """TLS to https:// targets. Files are read again when they change."""
 
-    ca_file: Path | None = None
+    ca: Path | None = None
     """PEM file with the certificates of the authorities that are trusted. By default those of the system."""
-    certificate_file: Path | None = None
+    certificate: Path | None = None
     """PEM file with the certificate, and its chain, that the gateway shows to the service."""
-    key_file: Path | None = None
-    """PEM file with the key of certificate_file, unless that file has it. It is not encrypted."""
+    key: Path | None = None
+    """PEM file with the private key of the certificate, unless that file has it. It is not encrypted."""
     server_name: ServerName | None = None
     """The name that the service's certificate must be for. By default the host of the target."""
     verify: Switch = True
     """Whether the service's certificate is checked. Off, anybody on the way can pass for the service."""
 
     @model_validator(mode="after")
-    def _key_with_certificate(self) -> Self:
-        if self.key_file is not None and self.certificate_file is None:
-            message = "tls has a key_file without a certificate_file; expected both, or neither"
+    def _usable(self) -> Self:
+        if self.key is not None and self.certificate is None:
+            message = "tls has a key without a certificate; expected both, or neither"
             raise ValueError(message)
+        if self.model_fields_set:
+            ca, certificate, key = (
+                None if file is None else str(file) for file in (self.ca, self.certificate, self.key)
+            )
+            client_context(ca, certificate, key, verify=self.verify)
         return self
 
 

@@ -83,7 +83,7 @@ class Upkeep:
         if settings.health is not None:
             tell = self._endpoints.checked
             yield keep_checked(settings.health, self._dialler, lambda: self._endpoints.everyone, tell)
-        files = (settings.tls.ca_file, settings.tls.certificate_file, settings.tls.key_file)
+        files = (settings.tls.ca, settings.tls.certificate, settings.tls.key)
         if self._dialler.tls is not None and any(files):
             yield keep_current(settings.name, settings.tls, self._use_certificates)
 
