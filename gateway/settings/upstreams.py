@@ -31,6 +31,14 @@ class UpstreamTimeouts(Section):
     """Seconds for the whole exchange, from the first byte to the upstream to the last one from it; null for answers
     that may go on for ever, for which idle_s holds all the same."""
 
+    @model_validator(mode="after")
+    def _can_hold(self) -> Self:
+        first = self.first_byte_s if "first_byte_s" in self.model_fields_set else 0.0
+        if self.total_s is not None and self.total_s < first:
+            message = "timeouts.total_s is less than first_byte_s, which could never hold; expected at least as much"
+            raise ValueError(message)
+        return self
+
 
 class RouteTimeouts(Section):
     """What a route changes about the timeouts of its upstream; what is not named stays as it is there."""
@@ -87,7 +95,7 @@ class UpstreamTls(Section):
     @model_validator(mode="after")
     def _usable(self) -> Self:
         if self.key is not None and self.certificate is None:
-            message = "tls has a key without a certificate; expected both, or neither"
+            message = "tls.key is given without tls.certificate; expected both, or neither"
             raise ValueError(message)
         if self.model_fields_set:
             ca, certificate, key = (
@@ -195,3 +203,18 @@ class Upstream(Section):
     required: Switch = False
     """Whether /readyz says 503 while no address of the service can be used. By default a service that is away does not
     take the gateway away from the others."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        parts = [split_target(target.url) for target in self.targets]
+        places = [(part.host, part.port, part.path) for part in parts]
+        message = None
+        if len(set(places)) < len(places):
+            message = "targets has the same place twice; expected it once, with a weight"
+        elif self.tls.model_fields_set and not any(part.tls for part in parts):
+            message = "tls is set, but no target speaks it; expected one with https://"
+        elif "queue_max" in self.model_fields_set and self.queue_max and self.concurrent_max is None:
+            message = "queue_max is set, but without concurrent_max nobody ever waits; expected both, or neither"
+        if message is not None:
+            raise ValueError(message)
+        return self
