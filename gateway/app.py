@@ -217,7 +217,7 @@ def _health(
             "keyChanges": lambda: None if listener.connected else "not listening for key changes",
         },
         was_reached=lambda: database.schema is not None and database.schema.usable,
-        upstreams=lambda: {name: upstream.report() for name, upstream in upstreams.items()},
+        upstreams=lambda: {name: upstream.endpoints.report() for name, upstream in upstreams.items()},
         lacking=lambda: [name for name, one in upstreams.items() if one.settings.required and one.is_away],
     )
 

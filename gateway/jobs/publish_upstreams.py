@@ -18,7 +18,7 @@ def publish_upstream(name: str, upstream: Upstream, telemetry: Telemetry) -> Non
     telemetry.set(metrics.UPSTREAM_CONNECTIONS, upstream.busy_count, name, "busy")
     telemetry.set(metrics.UPSTREAM_QUEUED, upstream.queued, name)
     telemetry.set(metrics.UPSTREAM_AWAY, upstream.is_away, name)
-    for target, addresses in upstream.by_target().items():
+    for target, addresses in upstream.endpoints.by_target().items():
         for state in STATES:
             count = sum(one.state == state for one in addresses)
             telemetry.set(metrics.UPSTREAM_ADDRESSES, count, name, target, state)

@@ -51,16 +51,6 @@ class Endpoint(Condition):
             return connection
         return None
 
-    def take_back(self, connection: UpstreamConnection, now: float, idle_max: int) -> None:
-        """Keep a connection whose exchange is over for the next request, if it can be used again; drop it otherwise."""
-        self.busy.discard(connection)
-        connection.exchange = None
-        if not connection.reusable or connection.closed or self.gone or len(self.idle) >= idle_max:
-            connection.abort()
-        else:
-            connection.idle_since = now
-            self.idle.append(connection)
-
     def drop(self, connection: UpstreamConnection) -> None:
         """End a connection, whatever it carries."""
         self.busy.discard(connection)

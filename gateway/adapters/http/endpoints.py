@@ -1,12 +1,13 @@
 """The addresses of an upstream: which there are, how they are doing, and which one the next request goes to.
 
-Everything here happens when an address fails, comes back, appears or is gone; a request only takes a step of *turn*.
+Everything here happens when an address fails, comes back, appears or is gone; a request takes one step of an iterator.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from random import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -28,9 +29,9 @@ log = structlog.get_logger()
 class Endpoints:
     """All addresses of one upstream.
 
-    While it is settled, requests take the next of *turn* and need not ask; otherwise somebody is due for a trial, or
-    there is nobody to send to. *arranged* is told which, *ejected* of each that is ejected. *leaving* are those that
-    the name does not stand for any more, but that are still busy.
+    *arranged* is told whose turn it is, one after the other, and whether that is settled: then requests need not ask;
+    otherwise somebody is due for a trial, or there is nobody to send to. *ejected* is told of each that is ejected.
+    *leaving* are those that the name does not stand for any more, but that are still busy.
     """
 
     __slots__ = (
@@ -40,17 +41,17 @@ class Endpoints:
         "_rotation",
         "_settings",
         "_timer",
+        "_turn",
         "_was_open",
         "everyone",
         "leaving",
-        "turn",
     )
 
     def __init__(
         self,
         settings: UpstreamSettings,
         loop: asyncio.AbstractEventLoop,
-        arranged: Callable[[bool], None],
+        arranged: Callable[[Iterator[Endpoint], bool], None],
         ejected: Callable[[Endpoint], None],
     ) -> None:
         """Begin with the targets whose addresses need no look-up."""
@@ -63,13 +64,31 @@ class Endpoints:
         self._was_open = False
         self.everyone = [Endpoint(target, address) for target in settings.targets if (address := fixed_address(target))]
         self.leaving: list[Endpoint] = []
-        self.turn: Iterator[Endpoint] = iter(())
+        self._turn: Iterator[Endpoint] = iter(())
         self._arrange()
 
     @property
     def is_open(self) -> bool:
         """Whether there are addresses, and all of them are failing or unhealthy."""
         return bool(self.everyone) and self._rotation.is_open(self.everyone)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether no address can be used: all are failing or unhealthy, or there is none."""
+        return not self.everyone or self.is_open
+
+    def by_target(self) -> dict[str, list[Endpoint]]:
+        """Give the addresses of each target, by its name; none while a name has not been looked up."""
+        found: dict[str, list[Endpoint]] = {target.name: [] for target in self._settings.targets}
+        for one in self.everyone:
+            found[one.target.name].append(one)
+        return found
+
+    def report(self) -> dict[str, Any]:
+        """Say how it is doing: `serving`, `degraded` or `away`, and how many addresses of each target are how."""
+        targets = {name: dict(Counter(one.state for one in group)) for name, group in self.by_target().items()}
+        well = all(group.keys() == {"serving"} for group in targets.values())
+        return {"status": "away" if self.is_away else "serving" if well else "degraded", "targets": targets}
 
     def siblings(self, one: Endpoint) -> list[Endpoint]:
         """List the other addresses of the same target that are well."""
@@ -80,10 +99,11 @@ class Endpoints:
         ]
 
     def another(self, than: Endpoint) -> Endpoint:
-        """Give the next address in turn that is not *than*, if there is one in rotation."""
+        """Give the next address in turn that is not *than*, if there is one in rotation; a trial of *than* is over."""
+        self.given_up(than)
         chosen = than
         for _ in range(sum(one.weight for one in self.everyone)):
-            chosen = next(self.turn, than)
+            chosen = next(self._turn, than)
             if chosen is not than:
                 break
         return chosen
@@ -147,11 +167,11 @@ class Endpoints:
         """Make the order of those in rotation anew, and come back when somebody's time for a trial has come."""
         usable = self._rotation.usable(self.everyone)
         if not usable:
-            self.turn = iter(())
+            self._turn = iter(())
         elif self._settings.balance is Balance.ROUND_ROBIN:
-            self.turn = round_robin(usable)
+            self._turn = round_robin(usable)
         else:
-            self.turn = least_connections(usable, random)
+            self._turn = least_connections(usable, random)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -162,7 +182,7 @@ class Endpoints:
         if self._was_open != self.is_open:
             self._was_open = not self._was_open
             log.warning("upstream away" if self._was_open else "upstream back", upstream=self._settings.name)
-        self._arranged(settled)
+        self._arranged(self._turn, settled)
 
 
 def fixed_address(target: UpstreamTarget) -> str | None:

@@ -8,7 +8,7 @@ stale). All else is a fault, because the upstream may have acted. All of it with
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from gateway.adapters.http.admission import Admission
 from gateway.adapters.http.answer import UpstreamAnswer
@@ -32,7 +32,7 @@ from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from gateway.adapters.http.connection import UpstreamConnection
     from gateway.adapters.http.endpoint import Endpoint
@@ -48,7 +48,7 @@ _NO_STATUS: Final = 1000
 class Upstream:
     """One upstream by name: forwards a request's bytes to one of its addresses.
 
-    *counts* is what happened, by metric and labels, until somebody takes it away.
+    *endpoints* are its addresses. *counts* is what happened, by metric and labels, until somebody takes it away.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Upstream:
         self.counts: Counter[tuple[Metric, tuple[str, ...]]] = Counter()
         self._loop = loop
         self._admission = Admission(settings.name, settings.concurrent_max, settings.queue_max, settings.queue_s)
-        self._endpoints = Endpoints(settings, loop, self._arranged, self._count_ejection)
+        self.endpoints = Endpoints(settings, loop, self._arranged, self._count_ejection)
         self._dialler = Dialler(settings.name, loop, settings.tls.server_name)
         if any(target.tls for target in settings.targets):
             self._dialler.tls = make_context(settings.tls)
-        self._upkeep = Upkeep(settings, loop, self._endpoints, self._dialler, resolve, self.counts)
+        self._upkeep = Upkeep(settings, loop, self.endpoints, self._dialler, resolve, self.counts)
         self._budget = RetryBudget(settings.retries)
         self._requests = 0
         self._failing_status = 500 if settings.ejection.server_errors else _NO_STATUS
@@ -72,12 +72,12 @@ class Upstream:
     @property
     def everyone(self) -> list[Endpoint]:
         """All addresses, with how each is doing."""
-        return self._endpoints.everyone
+        return self.endpoints.everyone
 
     @property
     def is_away(self) -> bool:
         """Whether no address can be used: all are failing or unhealthy, or there is none."""
-        return not self.everyone or self._endpoints.is_open
+        return self.endpoints.is_away
 
     @property
     def idle_count(self) -> int:
@@ -87,25 +87,12 @@ class Upstream:
     @property
     def busy_count(self) -> int:
         """How many connections carry one."""
-        return sum(len(one.busy) for one in (*self.everyone, *self._endpoints.leaving))
+        return sum(len(one.busy) for one in (*self.everyone, *self.endpoints.leaving))
 
     @property
     def queued(self) -> int:
         """How many requests wait for others to end."""
         return self._admission.queued
-
-    def by_target(self) -> dict[str, list[Endpoint]]:
-        """Give the addresses of each target, by its name; none while a name has not been looked up."""
-        found: dict[str, list[Endpoint]] = {target.name: [] for target in self.settings.targets}
-        for one in self.everyone:
-            found[one.target.name].append(one)
-        return found
-
-    def report(self) -> dict[str, Any]:
-        """Say how it is doing: `serving`, `degraded` or `away`, and how many addresses of each target are how."""
-        targets = {name: dict(Counter(one.state for one in group)) for name, group in self.by_target().items()}
-        well = all(group.keys() == {"serving"} for group in targets.values())
-        return {"status": "away" if self.is_away else "serving" if well else "degraded", "targets": targets}
 
     def start(self) -> None:
         """Begin to look up names, to check health and to watch certificates, as the settings want it."""
@@ -120,16 +107,17 @@ class Upstream:
     ) -> UpstreamAnswer:
         """Send a request and give the head of its answer; raises UpstreamFault.
 
-        *head* makes the request's head for a target. A body in bytes is complete, an iterator is streamed as it comes,
-        already framed; what it raises is raised here. *timeouts* are the upstream's unless they are given.
+        *head* makes the head for a target. A body in bytes is complete, an iterator is streamed as it comes, already
+        framed; what it raises is raised here. *timeouts* are the upstream's unless they are given.
         """
-        timeouts = timeouts or self.settings.timeouts
+        if timeouts is None:
+            timeouts = self.settings.timeouts
         began = self._loop.time()
         total_deadline = began + timeouts.total_s
         admission = self._admission
         if admission.in_flight < admission.places:
             admission.in_flight += 1
-            endpoint = next(self._endpoints.turn)
+            endpoint = next(self._turn)
         else:
             endpoint = await self._enter(timeouts.connect_s)
             began = self._loop.time()
@@ -160,13 +148,12 @@ class Upstream:
                     endpoint.drop(connection)
                     stale = reused and not exchange.touched and method in _REPEATABLE and body == b""
                     if stale and isinstance(error, UpstreamClosed) and self._may_retry():
-                        self._endpoints.given_up(endpoint)
-                        endpoint, again = self._endpoints.another(endpoint), True
+                        endpoint, again = self.endpoints.another(endpoint), True
                         continue
                     self._blame(endpoint, error)
                     raise
                 if endpoint.failing and exchange.status < self._failing_status:
-                    self._endpoints.succeeded(endpoint)
+                    self.endpoints.succeeded(endpoint)
                 return UpstreamAnswer(self, endpoint, connection, exchange)
         except BaseException:
             admission.leave()
@@ -177,7 +164,7 @@ class Upstream:
 
         Raises UpstreamAway, UpstreamBusy and UpstreamUnreachable.
         """
-        endpoints = self._endpoints
+        endpoints = self.endpoints
         if not endpoints.everyone:
             await self._upkeep.wait_for_addresses(connect_s)
         on_trial = endpoints.trial()
@@ -189,7 +176,7 @@ class Upstream:
             if on_trial is not None:
                 endpoints.given_up(on_trial)
             raise
-        chosen = on_trial or next(endpoints.turn, None)
+        chosen = on_trial or next(self._turn, None)
         if chosen is None:
             self._admission.leave()
             raise UpstreamAway(f"all addresses of upstream {self.settings.name} are failing")
@@ -203,49 +190,64 @@ class Upstream:
             endpoint.connecting += 1
             chosen = endpoint
             try:
-                reached, connection = await self._dialler.dial(chosen, self._endpoints.siblings(chosen), connect_s)
+                reached, connection = await self._dialler.dial(chosen, self.endpoints.siblings(chosen), connect_s)
             except (UpstreamUnreachable, UpstreamUntrusted) as fault:
                 self._count(metrics.UPSTREAM_CONNECT_FAILURES, chosen.target.name, fault.reason)
-                self._endpoints.failed(chosen)
-                if again or self._endpoints.is_open or not self._may_retry():
+                self.endpoints.failed(chosen)
+                if again or self.endpoints.is_open or not self._may_retry():
                     raise
-                endpoint, again = self._endpoints.another(chosen), True
+                endpoint, again = self.endpoints.another(chosen), True
             except BaseException:
-                self._endpoints.given_up(chosen)
+                self.endpoints.given_up(chosen)
                 raise
             else:
                 if reached is not chosen:
                     self._count(metrics.UPSTREAM_CONNECT_FAILURES, chosen.target.name, "passed_over")
-                    self._endpoints.failed(chosen)
+                    self.endpoints.failed(chosen)
                 return reached, connection, again
             finally:
                 chosen.connecting -= 1
 
     def release(self, endpoint: Endpoint, connection: UpstreamConnection) -> None:
         """Take a connection back, or drop it (an UpstreamAnswer calls this)."""
-        self._admission.leave()
-        exchange = connection.exchange
+        admission, exchange = self._admission, connection.exchange
+        if admission.queue:
+            admission.leave()
+        else:
+            admission.in_flight -= 1
         if exchange is None or not exchange.complete:
             if exchange is not None and exchange.fault is not None:
-                self._endpoints.failed(endpoint)
+                self.endpoints.failed(endpoint)
             endpoint.drop(connection)
             return
         if endpoint.troubled or exchange.status >= self._failing_status:
-            self._judge(endpoint, exchange)
-        endpoint.take_back(connection, self._loop.time(), self.settings.idle_connections_max)
-
-    def _judge(self, endpoint: Endpoint, exchange: Exchange) -> None:
-        if exchange.status >= self._failing_status:
-            self._endpoints.failed(endpoint)
+            self._judge(endpoint, exchange.status)
+        endpoint.busy.discard(connection)
+        connection.exchange = None
+        idle = endpoint.idle
+        if (
+            connection.reusable
+            and not connection.closed
+            and not endpoint.gone
+            and len(idle) < self.settings.idle_connections_max
+        ):
+            connection.idle_since = self._loop.time()
+            idle.append(connection)
         else:
-            self._endpoints.succeeded(endpoint)
+            connection.abort()
+
+    def _judge(self, endpoint: Endpoint, status: int) -> None:
+        if status >= self._failing_status:
+            self.endpoints.failed(endpoint)
+        else:
+            self.endpoints.succeeded(endpoint)
 
     def _blame(self, endpoint: Endpoint, error: BaseException) -> None:
         """Count what *endpoint* did wrong; that the client went away is nobody's fault."""
         if isinstance(error, UpstreamFault):
-            self._endpoints.failed(endpoint)
+            self.endpoints.failed(endpoint)
         else:
-            self._endpoints.given_up(endpoint)
+            self.endpoints.given_up(endpoint)
 
     def _may_retry(self) -> bool:
         allowed = self._budget.take(self._loop.time(), self._requests)
@@ -258,7 +260,8 @@ class Upstream:
     def _count_ejection(self, endpoint: Endpoint) -> None:
         self._count(metrics.UPSTREAM_EJECTIONS, endpoint.target.name)
 
-    def _arranged(self, settled: bool) -> None:
+    def _arranged(self, turn: Iterator[Endpoint], settled: bool) -> None:
+        self._turn = turn
         self._admission.places = self._admission.most if settled else 0
 
     def _sweep_soon(self) -> None:
@@ -269,7 +272,7 @@ class Upstream:
         self._sweeper = None
         now = self._loop.time()
         self._budget.sample(now, self._requests)
-        busy = [connection for one in (*self.everyone, *self._endpoints.leaving) for connection in one.busy]
+        busy = [connection for one in (*self.everyone, *self.endpoints.leaving) for connection in one.busy]
         for connection in busy:
             exchange = connection.exchange
             if exchange is not None and exchange.deadline <= now:
@@ -280,7 +283,7 @@ class Upstream:
     def retire(self) -> None:
         """Keep no connection any more: idle ones are dropped now, busy ones when they are released."""
         self._upkeep.stop()
-        self._endpoints.close()
+        self.endpoints.close()
 
     def close(self) -> None:
         """Drop all idle connections, and watch the others no longer."""
