@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.jobs.deliver_usage import Delivery
+    from gateway.management.identity import IdentityTokens
+    from gateway.proxy.watch import Watch
     from gateway.settings.schema import Config
 
 BACKLOG: Final = 1024
@@ -74,9 +76,11 @@ class Worker:
     listener: KeyChangeListener
     journal: Journal
     server: PublicServer
+    watch: Watch
     health: Health
     publisher: GaugePublisher
     delivery: Delivery
+    identity: IdentityTokens
 
 
 async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
@@ -87,13 +91,17 @@ async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         worker = await _acquire(config, slot, stack)
         await _require_schema(worker.database)
+        if any(upstream.signed_identity for upstream in config.upstreams.values()):
+            await worker.identity.prepare()
         jobs: dict[str, Coroutine[Any, Any, None]] = {
             "limiter": worker.limiter.run(),
             "listener": worker.listener.run(),
             **worker.delivery.jobs(),
+            "watch": worker.watch.run(),
             "gauges": worker.publisher.run(),
             "usage": UsageCaretaker(worker.database, config.usage.retention_days).run(),
             "expiry": expire_idempotency(worker.database),
+            "identity": worker.identity.run(),
         }
         if config.usage.journal.fsync == "interval":
             jobs["sync"] = sync_journal(worker.journal, config.usage.journal.fsync_interval_ms / 1000)
@@ -134,15 +142,17 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
     stack.push_async_callback(keys.close)
     listener = KeyChangeListener(config.postgres.dsn.get_secret_value(), Invalidator(keys))
     limiter = RedisLimiter(config.redis.url.get_secret_value(), config.redis.timeout_ms / 1000)
-    access = Access(keys, limiter, MemoryLimiter(lambda: int(time.time() * 1000)), telemetry, time.time)
+    answers = management_answers(config, database)
+    stack.push_async_callback(answers.close)
+    identity = answers.authentication.identity
+    local = MemoryLimiter(lambda: int(time.time() * 1000))
+    access = Access(keys, limiter, local, telemetry, time.time, identity.line)
 
     loop = asyncio.get_running_loop()
     upstreams = {name: Upstream(settings, loop) for name, settings in snapshot.upstreams.items()}
     for upstream in upstreams.values():
         stack.callback(upstream.close)
         upstream.start()
-    answers = management_answers(config, database)
-    stack.push_async_callback(answers.close)
     gateway = Gateway(
         *(live, access, upstreams, answers.functions, journal, telemetry, moments),
         refuse_unrecorded=config.usage.journal.on_full == "refuse",
@@ -151,13 +161,14 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
 
     delivery = usage_delivery(config, database, journal, telemetry)
     stack.push_async_callback(delivery.close)
-    health = _health(database, limiter, listener, upstreams)
+    health = _health(database, limiter, listener, identity, upstreams)
     sources = Sources(
         keys=keys,
         journal=journal,
         upstreams=upstreams,
         connections=lambda: len(server.connections),
         in_flight=lambda: gateway.in_flight,
+        tunnels=lambda: gateway.watch.tunnels,
         sinks=delivery.sinks,
         limiter_up=lambda: limiter.up,
         postgres_up=lambda: database.ready,
@@ -165,7 +176,7 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
         ready=lambda: health.ready,
     )
     publisher = GaugePublisher(sources, telemetry)
-    return Worker(database, limiter, listener, journal, server, health, publisher, delivery)
+    return Worker(database, limiter, listener, journal, server, gateway.watch, health, publisher, delivery, identity)
 
 
 def _counters(config: Config) -> Path:
@@ -208,17 +219,23 @@ def _database(config: Config) -> Database:
 
 
 def _health(
-    database: Database, limiter: RedisLimiter, listener: KeyChangeListener, upstreams: Mapping[str, Upstream]
+    database: Database,
+    limiter: RedisLimiter,
+    listener: KeyChangeListener,
+    identity: IdentityTokens,
+    upstreams: Mapping[str, Upstream],
 ) -> Health:
     return Health(
         checks={
             "postgres": lambda: None if database.ready else database.why,
             "redis": lambda: None if limiter.up else "Redis does not answer; limits.on_error is in force",
+            "identity": lambda: (
+                "no key to sign identities with; requests that need one get 503" if identity.missing else None
+            ),
             "keyChanges": lambda: None if listener.connected else "not listening for key changes",
         },
         was_reached=lambda: database.schema is not None and database.schema.usable,
         upstreams=lambda: {name: upstream.endpoints.report() for name, upstream in upstreams.items()},
-        lacking=lambda: [name for name, one in upstreams.items() if one.settings.required and one.is_away],
     )
 
 

@@ -54,6 +54,16 @@ ALWAYS_REMOVED: Final = frozenset(
 OURS: Final = ("x-gateway-",)
 """Name prefixes that only we may set, in both directions."""
 
+ANNOUNCED: Final = frozenset({"ratelimit", "ratelimit-policy"})
+"""Fields of an answer in which the IETF's draft describes limits."""
+TRAILERS_REMOVED: Final = frozenset(
+    {
+        *("age", "authorization", "cache-control", "content-encoding", "content-range", "content-type", "date"),
+        *("expires", "host", "location", "pragma", "retry-after", "set-cookie", "vary", "warning", "www-authenticate"),
+    }
+)
+"""What says how to frame, route, judge or read a message comes too late in a trailer (RFC 9110 section 6.5.1)."""
+
 ANSWER_REMOVED: Final = HOP_BY_HOP | {"content-length", "x-request-id"}
 
 
@@ -84,9 +94,18 @@ class RemovedNames:
         return cls(exact, (*OURS, *(name[:-1] for name in names if name.endswith("*"))))
 
     @classmethod
-    def from_answers(cls) -> RemovedNames:
-        """Compile what a backend may not say: what is ours to say. We limit everywhere, so `X-RateLimit-*` too."""
-        return cls(ANSWER_REMOVED, (*OURS, "x-ratelimit-"))
+    def from_answers(cls, *more: str, announced: bool = False) -> RemovedNames:
+        """Compile what a backend may not say: what is ours to say. We limit everywhere, so `X-RateLimit-*` too.
+
+        *more* are further beginnings of names. Where limits are *announced*, `RateLimit` and `RateLimit-Policy` are
+        ours as well.
+        """
+        return cls(ANSWER_REMOVED | (ANNOUNCED if announced else frozenset()), (*OURS, "x-ratelimit-", *more))
+
+    @classmethod
+    def from_trailers(cls) -> RemovedNames:
+        """Compile what may not stand behind a body."""
+        return cls(ANSWER_REMOVED | ANNOUNCED | TRAILERS_REMOVED, (*OURS, "x-ratelimit-", "access-control-"))
 
     def start(self, name: bytes) -> bytes:
         """Judge a spelling that is not remembered."""
@@ -120,6 +139,11 @@ def passed_lines(fields: Iterable[Field], removed: RemovedNames) -> list[bytes]:
     return lines
 
 
+def wants_trailers(te: Iterable[str]) -> bool:
+    """Say whether who sent these values of TE understands trailers (RFC 9110 section 10.1.4)."""
+    return any(coding.strip().lower() == "trailers" for value in te for coding in value.split(","))
+
+
 def identity_lines(principal: Principal) -> bytes:
     """Give the lines that tell the upstream who asks."""
     return (
@@ -138,6 +162,28 @@ def rate_limit_headers(taken: Taken) -> tuple[tuple[str, str], ...]:
         ("X-RateLimit-Remaining", str(tightest.remaining)),
         ("X-RateLimit-Reset", str(reset_s)),
         ("X-RateLimit-Window", str(-(-tightest.limit.window_ms // 1000))),
+        *(announced_headers(taken) if tightest.limit.announced else ()),
+    )
+
+
+def announced_headers(taken: Taken) -> tuple[tuple[str, str], ...]:
+    """Describe every bucket in the fields of draft-ietf-httpapi-ratelimit-headers-10.
+
+    `t` is when an empty bucket has a token again, as Retry-After says, and otherwise when the bucket is full.
+    """
+    standings = taken.standings
+    return (
+        ("RateLimit-Policy", ", ".join([standing.limit.policy for standing in standings])),
+        (
+            "RateLimit",
+            ", ".join(
+                [
+                    f'"{standing.limit.name}";r={standing.remaining}'
+                    f";t={-(-(standing.retry_in_ms or standing.full_in_ms) // 1000)}"
+                    for standing in standings
+                ]
+            ),
+        ),
     )
 
 
@@ -145,7 +191,7 @@ def rate_limit_lines(taken: Taken) -> bytes:
     """Give the rate-limit fields as bytes of a head, for the path that every request takes."""
     tightest = taken.standings[0] if len(taken.standings) == 1 else taken.tightest
     limit = tightest.limit
-    return (
+    lines = (
         b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\nX-RateLimit-Window: %d\r\n"
         % (
             limit.capacity,
@@ -154,3 +200,6 @@ def rate_limit_lines(taken: Taken) -> bytes:
             -(-limit.window_ms // 1000),
         )
     )
+    if limit.announced:
+        lines += "".join([f"{name}: {value}\r\n" for name, value in announced_headers(taken)]).encode("ascii")
+    return lines

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.core.bucket import Algorithm, Limit
+    from gateway.core.cors import Cors
     from gateway.core.network import AddressSet
     from gateway.core.routes import RouteTable
     from gateway.core.upstreams import UpstreamSettings
@@ -17,10 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KeyFormat:
-    """Which credentials are ours: their prefixes, and whether keys without our checksum are looked up."""
+    """Which credentials are ours: their prefixes, and whether keys without our checksum are looked up.
+
+    *in_api_key* is whether a key may also come in the field X-API-Key.
+    """
 
     prefixes: tuple[str, ...] = ("bk_live_", "bk_test_")
     legacy: bool = False
+    in_api_key: bool = False
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -38,11 +43,27 @@ class RequestLimits:
     head_max_bytes: int = 32768
     fields_max: int = 100
     body_idle_s: float = 30.0
+    in_flight_max: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Bounds on client connections of one worker (seconds, counts); 0 for *requests_max* is no limit."""
+
+    head_s: float = 10.0
+    idle_s: float = 75.0
+    unread_s: float = 30.0
+    requests_max: int = 0
+    per_address_max: int = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything a request needs to know of the configuration. *version* is a short digest of the file."""
+    """Everything a request needs to know of the configuration. *version* is a short digest of the file.
+
+    *limits_announced* is whether answers have the `RateLimit` fields too; *cors* holds for requests that no route
+    takes.
+    """
 
     version: str
     routes: RouteTable
@@ -56,4 +77,7 @@ class Snapshot:
     on_limiter_error: str
     failed_authentications: Limit
     removed_headers: tuple[str, ...]
+    limits_announced: bool = False
+    connection_limits: ConnectionLimits = ConnectionLimits()
+    cors: Cors | None = None
     hostname: str = "gateway"

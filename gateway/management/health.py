@@ -25,20 +25,19 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Health:
     """What the probes report. Each check gives None when its part is well, or a sentence.
 
-    *upstreams* gives the state of each: the word for it, and how many addresses of each target are in which.
-    *lacking* names upstreams that are away and required.
+    *upstreams* gives the state of each: the word for it, whether it is required, and the states of its addresses.
     """
 
     checks: dict[str, Callable[[], str | None]]
     was_reached: Callable[[], bool]
     upstreams: Callable[[], dict[str, dict[str, Any]]]
-    lacking: Callable[[], list[str]]
     draining: bool = field(default=False)
 
     @property
     def ready(self) -> bool:
         """Say whether traffic should be sent here."""
-        return self.was_reached() and not self.draining and not self.lacking()
+        lacking = any(upstream["required"] and upstream["status"] == "away" for upstream in self.upstreams().values())
+        return self.was_reached() and not self.draining and not lacking
 
     def report(self) -> dict[str, Any]:
         """Give the state in one word, and the reasons by part."""

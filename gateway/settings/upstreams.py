@@ -186,6 +186,10 @@ class Upstream(Section):
     """TLS to https:// targets."""
     preserve_host: Switch = False
     """Whether the service sees the client's Host field. By default it sees the target's host and port."""
+    signed_identity: Switch = False
+    """Whether the service gets X-Gateway-Identity: who asks, as a JWT that it can verify with the keys at
+    /.well-known/jwks.json. Its audience (`aud`) is the name of the upstream. While nothing can be signed, requests with
+    a key are refused with 503."""
     idle_connections_max: Whole = Field(default=128, ge=0, le=10_000)
     """How many unused connections to each address a worker keeps open for the next requests."""
     concurrent_max: Whole | None = Field(default=1024, ge=1, le=1_000_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
+from functools import cache
 from typing import Any, get_args
 
 import pytest
@@ -28,6 +29,7 @@ SAMPLES: dict[str, Any] = {
     "expired_at": 0.0,
     "address": "192.0.2.1",
     "required": "READ",
+    "in_api_key": True,
     "granted": (),
     "taken": _TAKEN,
     "limit": 1,
@@ -84,6 +86,7 @@ def sources(*places: str) -> list[str]:
     return [path.read_text() for path in paths]
 
 
+@cache
 def expected_headings() -> dict[str, set[str]]:
     """What the runbook must have, by kind."""
     own = set().union(*(refusal_codes(source) for source in sources("gateway")))

@@ -14,6 +14,7 @@ from gateway.core.upstreams import Timeouts, UpstreamSettings, UpstreamTarget
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from gateway.adapters.http.answer import UpstreamAnswer
     from gateway.adapters.http.names import Resolve
     from gateway.core.headers import Field
 
@@ -56,6 +57,12 @@ class Asker:
 
         return head
 
+    async def forward(
+        self, method: str, head: Callable[[UpstreamTarget], bytes], body: bytes | AsyncIterator[bytes]
+    ) -> UpstreamAnswer:
+        """Ask with the timeouts of the upstream."""
+        return await self.upstream.forward(method, head, body, self.upstream.settings.timeouts)
+
     async def ask(
         self,
         method: str = "GET",
@@ -67,7 +74,7 @@ class Asker:
         """Send a request and read its answer to the end."""
         size = len(body) if isinstance(body, bytes) and body else length
         lines = [] if size is None else [f"Content-Length: {size}"]
-        answer = await self.upstream.forward(method, self.head(method, path, *lines), body)
+        answer = await self.forward(method, self.head(method, path, *lines), body)
         pieces = []
         try:
             if answer.complete:

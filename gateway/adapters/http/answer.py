@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import asyncio
+
     from gateway.adapters.http.connection import UpstreamConnection
     from gateway.adapters.http.endpoint import Endpoint
     from gateway.adapters.http.exchange import Exchange
@@ -48,6 +50,15 @@ class UpstreamAnswer:
     async def read(self) -> tuple[bytes, bool]:
         """Give the next bytes of the body and whether they are the last; raises UpstreamFault."""
         return await self._connection.read()
+
+    @property
+    def trailers(self) -> list[Field] | None:
+        """The fields after the body, once it is complete; None where there are none."""
+        return self._exchange.trailers
+
+    def write(self, data: bytes) -> asyncio.Future[None] | None:
+        """Send bytes after a switch of protocols; gives what resolves when more may be sent, None if at once."""
+        return self._connection.write(data)
 
     def take_body(self) -> bytes:
         """Give the body of a complete answer."""

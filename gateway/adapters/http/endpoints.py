@@ -88,7 +88,8 @@ class Endpoints:
         """Say how it is doing: `serving`, `degraded` or `away`, and how many addresses of each target are how."""
         targets = {name: dict(Counter(one.state for one in group)) for name, group in self.by_target().items()}
         well = all(group.keys() == {"serving"} for group in targets.values())
-        return {"status": "away" if self.is_away else "serving" if well else "degraded", "targets": targets}
+        state = "away" if self.is_away else "serving" if well else "degraded"
+        return {"status": state, "required": self._settings.required, "targets": targets}
 
     def siblings(self, one: Endpoint) -> list[Endpoint]:
         """List the other addresses of the same target that are well."""

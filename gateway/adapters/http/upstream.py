@@ -103,17 +103,17 @@ class Upstream:
         method: str,
         head: Callable[[UpstreamTarget], bytes],
         body: bytes | AsyncIterator[bytes],
-        timeouts: Timeouts | None = None,
+        timeouts: Timeouts,
+        *,
+        upgrade: bool = False,
     ) -> UpstreamAnswer:
         """Send a request and give the head of its answer; raises UpstreamFault.
 
         *head* makes the head for a target. A body in bytes is complete, an iterator is streamed as it comes, already
-        framed; what it raises is raised here. *timeouts* are the upstream's unless they are given.
+        framed; what it raises is raised here. With *upgrade* the answer may be a switch of protocols (101).
         """
-        if timeouts is None:
-            timeouts = self.settings.timeouts
         began = self._loop.time()
-        total_deadline = began + timeouts.total_s
+        ends = began + timeouts.total_s
         admission = self._admission
         if admission.in_flight < admission.places:
             admission.in_flight += 1
@@ -131,9 +131,9 @@ class Upstream:
                     endpoint, connection, again = await self._connect(endpoint, timeouts.connect_s, again)
                     began = self._loop.time()
                 answered = self._loop.create_future()
-                whole = isinstance(body, bytes)
-                deadline = min(total_deadline, began + timeouts.first_byte_s) if whole else total_deadline
-                exchange = Exchange(answered, method == "HEAD", timeouts.idle_s, deadline, total_deadline)
+                deadline = min(ends, began + timeouts.first_byte_s) if isinstance(body, bytes) else ends
+                exchange = Exchange(answered, method == "HEAD", timeouts.idle_s, deadline, ends)
+                exchange.upgrade = upgrade
                 endpoint.busy.add(connection)
                 if self._sweeper is None:
                     self._sweep_soon()
@@ -216,7 +216,7 @@ class Upstream:
         else:
             admission.in_flight -= 1
         if exchange is None or not exchange.complete:
-            if exchange is not None and exchange.fault is not None:
+            if exchange is not None and exchange.fault is not None and not exchange.switched:
                 self.endpoints.failed(endpoint)
             endpoint.drop(connection)
             return

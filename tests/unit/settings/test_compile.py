@@ -28,6 +28,38 @@ def _target(path: str) -> Target:
     return Target(path, "", tuple(path[1:].split("/")))
 
 
+def test_cors_of_a_route_stands_before_that_of_all(loaded: Load) -> None:
+    own = RIGHT.replace("upstream: things}", "upstream: things, cors: {origins: ['*'], methods: [GET]}}")
+    off = own.replace("origins: ['*']", "origins: []")
+    every = "cors: {origins: [https://a.example]}\n"
+    snapshots = [compile_snapshot(loaded(text)) for text in (RIGHT, RIGHT + every, own + every, off + every)]
+    found = [
+        {
+            name: route.cors and (route.cors.origins, route.cors.methods)
+            for name in ("things.read", "auth.login")
+            for route in [_route(snapshot, name)]
+        }
+        for snapshot in snapshots
+    ]
+    listed = frozenset({"https://a.example"})
+    login = (listed, ("POST",))
+    assert found == [
+        {"things.read": None, "auth.login": None},
+        {"things.read": (listed, ("GET", "HEAD")), "auth.login": login},
+        {"things.read": (frozenset({"*"}), ("GET",)), "auth.login": login},
+        {"things.read": None, "auth.login": login},
+    ]
+    assert [snapshot.cors is not None for snapshot in snapshots] == [False, True, True, True]
+
+
+def test_a_route_carries_websockets_and_streams_where_it_says_so(loaded: Load) -> None:
+    route = _route(compile_snapshot(loaded(RIGHT)), "things.read")
+    assert (route.websocket_idle_s, route.stream) == (None, False)
+    text = RIGHT.replace("upstream: things}", "upstream: things, websocket: true, websocket_idle_s: 7, stream: true}")
+    route = _route(compile_snapshot(loaded(text)), "things.read")
+    assert (route.websocket_idle_s, route.stream) == (7.0, True)
+
+
 def test_defaults_of_the_file_are_the_defaults_of_the_core(loaded: Load) -> None:
     snapshot = compile_snapshot(loaded(RIGHT))
     assert snapshot.key_format == KeyFormat()
@@ -48,6 +80,16 @@ def test_built_in_routes_stand_in_front(loaded: Load) -> None:
     create = snapshot.routes.match("POST", _target("/api-keys"))
     assert isinstance(create, Route)
     assert (create.name, create.answer, create.body_max_bytes) == ("keys.create", "keys.create", 65536)
+
+
+def test_public_keys_are_there_for_logins_and_for_signed_identities(loaded: Load) -> None:
+    signed = RIGHT.replace("things: {", "things: {signed_identity: true, ")
+    assert signed != RIGHT
+    no_login = "auth: {login: false}\n"
+    for text, there in ((RIGHT, True), (RIGHT + no_login, False), (signed + no_login, True), (signed, True)):
+        snapshot = compile_snapshot(loaded(text))
+        assert isinstance(snapshot.routes.match("GET", _target("/.well-known/jwks.json")), Route) is there
+        assert isinstance(snapshot.routes.match("POST", _target("/auth/login")), Route) is (no_login not in text)
 
 
 @pytest.mark.parametrize(("setting", "there"), [("", True), ("management: {docs: false}\n", False)])

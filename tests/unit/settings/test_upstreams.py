@@ -108,7 +108,12 @@ def test_a_route_changes_only_the_timeouts_that_it_names(loaded: Load) -> None:
     assert route(loaded, "{first_byte_s: 50}").timeouts == Timeouts(1, 50, 7, 60)
     assert route(loaded, "{total_s: null, connect_s: null}").timeouts == Timeouts(1, 10, 7, UNBOUNDED)
     assert route(loaded, "{total_s: 5}", "{total_s: null}").timeouts == Timeouts(1, 10, 30, 5)
-    assert route(loaded, "null").timeouts is None
+    assert route(loaded, "null").timeouts == Timeouts(1, 10, 7, 60)
+
+
+def test_a_stream_has_no_time_in_all_unless_it_names_one(loaded: Load) -> None:
+    assert route(loaded, "null, stream: true").timeouts == Timeouts(1, 10, 7, UNBOUNDED)
+    assert route(loaded, "{total_s: 50}, stream: true").timeouts == Timeouts(1, 10, 7, 50)
 
 
 WRONG = [
