@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
 
-    from gateway.adapters.http.upstream import Upstream, UpstreamAnswer
+    from gateway.adapters.http.answer import UpstreamAnswer
+    from gateway.adapters.http.upstream import Upstream
     from gateway.adapters.journal import Journal
     from gateway.core.decision import Admit
-    from gateway.core.snapshot import UpstreamTarget
+    from gateway.core.upstreams import UpstreamTarget
     from gateway.proxy.incoming import ClientRequest
     from gateway.proxy.moments import Moments
     from gateway.proxy.outbound import Removed
@@ -84,7 +85,7 @@ class Forwarder:
             return start + (preserved or target.authority).encode("ascii") + rest
 
         asked = perf_counter()
-        answer = await upstream.forward(record.method, head, body, endless=route.stream or upgrade, upgrade=upgrade)
+        answer = await upstream.forward(record.method, head, body, route.timeouts, upgrade=upgrade)
         record.upstream_us = int((perf_counter() - asked) * 1_000_000)
         record.status = answer.status
         try:

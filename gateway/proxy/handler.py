@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import hdrs
 
-from gateway.adapters.http.faults import UpstreamFault, UpstreamTooSlow
+from gateway.adapters.http.faults import UpstreamAway, UpstreamBusy, UpstreamFault, UpstreamTooSlow
 from gateway.core.answers import Answer, Answers, Asked, error_answer
 from gateway.core.decision import (
     Admit,
@@ -24,7 +24,9 @@ from gateway.core.decision import (
     NotFound,
     Overloaded,
     UpstreamFailed,
+    UpstreamOverloaded,
     UpstreamTimedOut,
+    UpstreamUnavailable,
     UsageUnrecordable,
 )
 from gateway.core.denials import refuse
@@ -204,6 +206,11 @@ class Gateway:
         name = record.route.upstream if record.route else None
         assert name is not None
         self._telemetry.add(metrics.UPSTREAM_ERRORS, 1, name, fault.kind)
+        # Those that were not asked are many, and who is away or has too much is told elsewhere.
+        if isinstance(fault, UpstreamAway):
+            return UpstreamUnavailable(name)
+        if isinstance(fault, UpstreamBusy):
+            return UpstreamOverloaded(name)
         log.warning("upstream failed", upstream=name, kind=fault.kind, request_id=record.request_id)
         return UpstreamTimedOut(name) if isinstance(fault, UpstreamTooSlow) else UpstreamFailed(name)
 

@@ -153,7 +153,7 @@ async def test_connections_that_ended_while_idle_are_not_used(asker: Asker, back
     await asyncio.gather(*(asker.ask() for _ in range(5)))
     backend.drop_connections()
     # The loop has to hear of it once; after that a POST is as safe as on a fresh connection.
-    await until(lambda: all(connection.closed for target in asker.upstream._targets for connection in target.idle))
+    await until(lambda: all(connection.closed for one in asker.upstream.everyone for connection in one.idle))
     for _ in range(5):
         assert (await asker.ask("POST", body=b"abc")).status == 200
 
@@ -171,7 +171,7 @@ async def test_a_streamed_body_arrives_whole(asker: Asker, backend: Backend) -> 
 
 async def test_a_slow_client_pauses_the_upstream(asker: Asker, backend: Backend) -> None:
     backend.answer = plain(b"a" * 50_000_000)
-    answer = await asker.upstream.forward("GET", asker.head("GET", "/"), b"")
+    answer = await asker.forward("GET", asker.head("GET", "/"), b"")
     sizes = []
     for _ in range(5):
         await asyncio.sleep(0.05)  # Longer than the upstream needs to fill any buffer that has no bound.
