@@ -152,6 +152,7 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
     upstreams = {name: Upstream(settings, loop) for name, settings in snapshot.upstreams.items()}
     for upstream in upstreams.values():
         stack.callback(upstream.close)
+        upstream.start()
     gateway = Gateway(
         *(live, access, upstreams, answers.functions, journal, telemetry, moments),
         refuse_unrecorded=config.usage.journal.on_full == "refuse",
@@ -160,7 +161,7 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
 
     delivery = usage_delivery(config, database, journal, telemetry)
     stack.push_async_callback(delivery.close)
-    health = _health(database, limiter, listener, identity)
+    health = _health(database, limiter, listener, identity, upstreams)
     sources = Sources(
         keys=keys,
         journal=journal,
@@ -217,7 +218,13 @@ def _database(config: Config) -> Database:
     )
 
 
-def _health(database: Database, limiter: RedisLimiter, listener: KeyChangeListener, identity: IdentityTokens) -> Health:
+def _health(
+    database: Database,
+    limiter: RedisLimiter,
+    listener: KeyChangeListener,
+    identity: IdentityTokens,
+    upstreams: Mapping[str, Upstream],
+) -> Health:
     return Health(
         checks={
             "postgres": lambda: None if database.ready else database.why,
@@ -228,6 +235,7 @@ def _health(database: Database, limiter: RedisLimiter, listener: KeyChangeListen
             "keyChanges": lambda: None if listener.connected else "not listening for key changes",
         },
         was_reached=lambda: database.schema is not None and database.schema.usable,
+        upstreams=lambda: {name: upstream.endpoints.report() for name, upstream in upstreams.items()},
     )
 
 

@@ -35,6 +35,8 @@ BODY_MAX = 1_000_000
 BODY_IDLE_S = 0.6
 FIRST_BYTE_S = 0.8
 FAILURES_MAX = 20
+PATIENT = {"consecutive_failures": 1000}
+"""What one test has the backend do is not held against it in the next."""
 SOCKET_IDLE_S = 3.0
 ORIGIN = "https://app.example.com"
 EVERY_SCOPE = (
@@ -58,10 +60,16 @@ def settings(backend_url: str) -> dict[str, Any]:
     document: dict[str, Any] = yaml.safe_load((ROOT / "gateway.yaml").read_text(encoding="utf-8"))
     timeouts = {"connect_s": 0.5, "first_byte_s": FIRST_BYTE_S, "idle_s": 1.5, "total_s": 30}
     document["upstreams"] = {
-        name: {"targets": [backend_url], "timeouts": timeouts} for name in ("budgets", "customers", "products")
+        name: {"targets": [backend_url], "timeouts": timeouts, "ejection": PATIENT}
+        for name in ("budgets", "customers", "products")
     }
-    document["upstreams"]["hosted"] = {"targets": [backend_url], "timeouts": timeouts, "preserve_host": True}
-    document["upstreams"]["gone"] = {"targets": [f"http://127.0.0.1:{free_port()}"]}
+    document["upstreams"]["hosted"] = {
+        "targets": [backend_url],
+        "timeouts": timeouts,
+        "ejection": PATIENT,
+        "preserve_host": True,
+    }
+    document["upstreams"]["gone"] = {"targets": [f"http://127.0.0.1:{free_port()}"], "ejection": PATIENT}
     route = {"name": "gone", "methods": ["GET", "POST"], "path": "/api/public/gone", "scope": "READ_BUDGETS"}
     document["routes"].append(route | {"upstream": "gone"})
     document["routes"] += _further_routes()
