@@ -104,6 +104,13 @@ class ClientConnection(RequestHandler):
             self._waiter.set_result(None)
         return "head"
 
+    def _process_keepalive(self) -> None:
+        """Leave a head that has begun to the sweep, and close what is idle (aiohttp calls this)."""
+        if self._begun:
+            self._keepalive_handle = None
+        else:
+            super()._process_keepalive()
+
     def handle_error(
         self,
         request: web.BaseRequest,
