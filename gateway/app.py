@@ -1,4 +1,4 @@
-"""The composition root of one worker: a configuration in, running listeners out.
+"""The composition root of one worker: a configuration and sockets in, running listeners out.
 
 Everything is acquired in the order of this file and released in reverse. Nothing else constructs a collaborator.
 """
@@ -18,7 +18,6 @@ from aiohttp import web
 
 from gateway import VERSION
 from gateway.access import Access
-from gateway.adapters.http.upstream import Upstream
 from gateway.adapters.journal import Journal
 from gateway.adapters.memory.keycache import KeyCache
 from gateway.adapters.memory.limiter import MemoryLimiter
@@ -32,19 +31,19 @@ from gateway.jobs.invalidate import Invalidator
 from gateway.jobs.look_after_usage import UsageCaretaker
 from gateway.jobs.publish_gauges import GaugePublisher, Sources
 from gateway.jobs.sync_journal import sync_journal
-from gateway.live import Live
 from gateway.management.answers import management_answers
 from gateway.management.health import Health, internal_application
 from gateway.ports import Fault
 from gateway.proxy.handler import Gateway
 from gateway.proxy.moments import Moments
+from gateway.proxy.reload import Reload
 from gateway.proxy.server import PublicServer
-from gateway.settings.compile import compile_snapshot
 from gateway.telemetry import metrics
 from gateway.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    import socket
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
     from pathlib import Path
 
     from gateway.jobs.deliver_usage import Delivery
@@ -52,6 +51,8 @@ if TYPE_CHECKING:
 
 BACKLOG: Final = 1024
 INTERNAL_SHUTDOWN_S: Final = 1.0
+LINGER_S: Final = 0.5
+RETIRED_LINGER_S: Final = 2.0
 SCHEMA_PATIENCE_S: Final = 5.0
 SCHEMA_LOOK_S: Final = 0.05
 GC_THRESHOLDS: Final = (50_000, 20, 100)
@@ -66,26 +67,45 @@ class SchemaRefused(Fault):
 
 
 @dataclass(frozen=True, slots=True)
+class Sockets:
+    """What to listen on: bound, and shared with those who listen before and after this worker."""
+
+    public: socket.socket
+    internal: socket.socket
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
-    """The parts of one worker that are started and stopped."""
+    """The parts of one worker that are started, told and stopped."""
 
     database: Database
     limiter: RedisLimiter
     listener: KeyChangeListener
     journal: Journal
     server: PublicServer
+    reload: Reload
     health: Health
     publisher: GaugePublisher
     delivery: Delivery
 
 
-async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
-    """Serve until *stop* is set, then drain.
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Both listeners of a worker."""
 
-    Raises JournalError, SchemaRefused and OSError when it cannot start.
+    public: asyncio.Server
+    internal: web.SockSite
+
+
+async def serve(
+    config: Config, since: float, seat: int, sockets: Sockets, obey: Callable[[Worker], Awaitable[bool]]
+) -> None:
+    """Serve as long as *obey* takes, then drain; it gives whether another worker has taken this one's place.
+
+    *since* is when *config* was read. Raises JournalError, SchemaRefused and OSError when it cannot start.
     """
     async with AsyncExitStack() as stack:
-        worker = await _acquire(config, slot, stack)
+        worker = await _acquire(config, since, seat, stack)
         await _require_schema(worker.database)
         jobs: dict[str, Coroutine[Any, Any, None]] = {
             "limiter": worker.limiter.run(),
@@ -97,13 +117,15 @@ async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
         }
         if config.usage.journal.fsync == "interval":
             jobs["sync"] = sync_journal(worker.journal, config.usage.journal.fsync_interval_ms / 1000)
-        async with _running(jobs), _listening(config, worker) as public:
+        async with _running(jobs), _listening(config, sockets, worker) as listening:
             _settle_memory()
-            log.info("serving", pid=os.getpid(), slot=slot)
-            await stop.wait()
-            await _drain(config, worker, public)
+            log.info("serving", pid=os.getpid(), slot=seat)
+            if await obey(worker):
+                await _retire(worker, listening)
+            else:
+                await _drain(worker, listening)
         await worker.delivery.ship_the_rest()
-    log.info("stopped", pid=os.getpid(), slot=slot)
+    log.info("stopped", pid=os.getpid(), slot=seat)
 
 
 async def _require_schema(database: Database) -> None:
@@ -119,14 +141,15 @@ async def _require_schema(database: Database) -> None:
         await asyncio.sleep(SCHEMA_LOOK_S)
 
 
-async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
+async def _acquire(config: Config, since: float, seat: int, stack: AsyncExitStack) -> Worker:
     """Make every collaborator; *stack* releases them in reverse."""
-    snapshot = compile_snapshot(config)
-    live, moments = Live(snapshot), Moments()
-    telemetry = Telemetry(_counters(config) / f"worker-{slot}.counters")
+    telemetry = Telemetry(_counters(config) / f"worker-{seat}.counters")
     stack.callback(telemetry.close)
-    telemetry.set(metrics.BUILD, 1, VERSION, snapshot.version)
-    journal = _open_journal(config, slot)
+    telemetry.set(metrics.BUILD, 1, VERSION)
+    reload, moments = Reload(config, since, telemetry), Moments()
+    stack.callback(reload.close)
+    live = reload.live
+    journal = _open_journal(config, seat)
     stack.callback(journal.close)
 
     database = await stack.enter_async_context(_database(config))
@@ -136,17 +159,14 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
     limiter = RedisLimiter(config.redis.url.get_secret_value(), config.redis.timeout_ms / 1000)
     access = Access(keys, limiter, MemoryLimiter(lambda: int(time.time() * 1000)), telemetry, time.time)
 
-    loop = asyncio.get_running_loop()
-    upstreams = {name: Upstream(settings, loop) for name, settings in snapshot.upstreams.items()}
-    for upstream in upstreams.values():
-        stack.callback(upstream.close)
     answers = management_answers(config, database)
     stack.push_async_callback(answers.close)
     gateway = Gateway(
-        *(live, access, upstreams, answers.functions, journal, telemetry, moments),
+        *(live, access, answers.functions, journal, telemetry, moments),
         refuse_unrecorded=config.usage.journal.on_full == "refuse",
     )
     server = PublicServer(gateway, live, journal, telemetry, moments, fast=config.listen.fast_path)
+    reload.followers += [server.follow, keys.forget_derived]
 
     delivery = usage_delivery(config, database, journal, telemetry)
     stack.push_async_callback(delivery.close)
@@ -154,7 +174,7 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
     sources = Sources(
         keys=keys,
         journal=journal,
-        upstreams=upstreams,
+        upstreams=lambda: live.upstreams,
         connections=lambda: len(server.connections),
         in_flight=lambda: gateway.in_flight,
         sinks=delivery.sinks,
@@ -164,7 +184,7 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
         ready=lambda: health.ready,
     )
     publisher = GaugePublisher(sources, telemetry)
-    return Worker(database, limiter, listener, journal, server, health, publisher, delivery)
+    return Worker(database, limiter, listener, journal, server, reload, health, publisher, delivery)
 
 
 def _counters(config: Config) -> Path:
@@ -182,8 +202,8 @@ def _key_cache(config: Config, database: Database) -> KeyCache:
     )
 
 
-def _open_journal(config: Config, slot: int) -> Journal:
-    name = f"worker-{slot}-{time.time_ns():x}-{os.getpid()}"
+def _open_journal(config: Config, seat: int) -> Journal:
+    name = f"worker-{seat}-{time.time_ns():x}-{os.getpid()}"
     return Journal(
         config.journal_directory,
         name,
@@ -241,34 +261,37 @@ async def _running(jobs: Mapping[str, Coroutine[Any, Any, None]]) -> AsyncIterat
 
 
 @asynccontextmanager
-async def _listening(config: Config, worker: Worker) -> AsyncIterator[asyncio.Server]:
-    """Listen on both addresses; gives the public listener, so that draining can close it first."""
+async def _listening(config: Config, sockets: Sockets, worker: Worker) -> AsyncIterator[Listening]:
+    """Listen on both sockets; gives the listeners, so that draining can close them first."""
     loop = asyncio.get_running_loop()
     application = internal_application(worker.health, _counters(config), worker.publisher.publish)
-    internal = web.AppRunner(application, access_log=None, shutdown_timeout=INTERNAL_SHUTDOWN_S)
-    await internal.setup()
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=INTERNAL_SHUTDOWN_S)
+    await runner.setup()
     try:
-        address = config.listen.internal
-        await web.TCPSite(internal, address.address, address.port, reuse_port=True, backlog=BACKLOG).start()
-        address = config.listen.public
-        public = await loop.create_server(
-            worker.server, address.address, address.port, reuse_port=True, backlog=BACKLOG
-        )
+        internal = web.SockSite(runner, sockets.internal, backlog=BACKLOG)
+        await internal.start()
+        public = await loop.create_server(worker.server, sock=sockets.public, backlog=BACKLOG)
         try:
-            yield public
+            yield Listening(public, internal)
         finally:
             public.close()
     finally:
-        await internal.cleanup()
+        await runner.cleanup()
 
 
-async def _drain(config: Config, worker: Worker, public: asyncio.Server) -> None:
+async def _drain(worker: Worker, listening: Listening) -> None:
     """Turn unready, go on for the grace, then take no more connections and let requests in flight finish."""
     worker.health.draining = True
-    await asyncio.sleep(config.drain.grace_s)
-    public.close()
-    worker.server.pre_shutdown()
-    await worker.server.shutdown(config.drain.timeout_s)
+    await asyncio.sleep(worker.reload.config.drain.grace_s)
+    listening.public.close()
+    await worker.server.finish(LINGER_S, worker.reload.config.drain.timeout_s)
+
+
+async def _retire(worker: Worker, listening: Listening) -> None:
+    """Leave all new connections to the worker that has taken this one's place, and let requests in flight finish."""
+    await listening.internal.stop()
+    listening.public.close()
+    await worker.server.finish(RETIRED_LINGER_S, worker.reload.config.drain.timeout_s)
 
 
 def _settle_memory() -> None:

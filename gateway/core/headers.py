@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ ALWAYS_REMOVED: Final = frozenset(
 OURS: Final = ("x-gateway-",)
 """Name prefixes that only we may set, in both directions."""
 
+_REWRITTEN: Final = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-api-key")
+
 ANSWER_REMOVED: Final = HOP_BY_HOP | {"content-length", "x-request-id"}
 
 
@@ -96,6 +99,19 @@ class RemovedNames:
         if len(self.starts) < _NAMES_REMEMBERED_MAX:
             self.starts[name] = start
         return start
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Which request fields are removed: everything suspicious from strangers, less from trusted proxies."""
+
+    from_strangers: RemovedNames
+    from_trusted: RemovedNames
+
+    @classmethod
+    def compile(cls, configured: tuple[str, ...]) -> Removed:
+        """Compile the configured list; from trusted proxies only what we write ourselves is removed."""
+        return cls(RemovedNames.from_requests(configured), RemovedNames.from_requests(_REWRITTEN))
 
 
 def passed_lines(fields: Iterable[Field], removed: RemovedNames) -> list[bytes]:

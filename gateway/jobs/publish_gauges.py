@@ -26,7 +26,7 @@ class Sources:
 
     keys: KeyCache
     journal: Journal
-    upstreams: Mapping[str, Upstream]
+    upstreams: Callable[[], Mapping[str, Upstream]]
     connections: Callable[[], int]
     in_flight: Callable[[], int]
     sinks: Mapping[str, UsageSink]
@@ -44,6 +44,7 @@ class GaugePublisher:
         self._sources = sources
         self._telemetry = telemetry
         self._published: dict[tuple[str, ...], int] = {}
+        self._upstreams: set[str] = set()
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -68,9 +69,14 @@ class GaugePublisher:
         telemetry.set(metrics.POSTGRES_UP, sources.postgres_up())
         telemetry.set(metrics.KEY_CHANGES_CONNECTED, sources.listening())
         telemetry.set(metrics.READY, sources.ready())
-        for name, upstream in sources.upstreams.items():
+        upstreams = sources.upstreams()
+        for name, upstream in upstreams.items():
             telemetry.set(metrics.UPSTREAM_CONNECTIONS, upstream.idle_count, name, "idle")
             telemetry.set(metrics.UPSTREAM_CONNECTIONS, upstream.busy_count, name, "busy")
+        for name in self._upstreams - upstreams.keys():
+            telemetry.set(metrics.UPSTREAM_CONNECTIONS, 0, name, "idle")
+            telemetry.set(metrics.UPSTREAM_CONNECTIONS, 0, name, "busy")
+        self._upstreams = set(upstreams)
 
     def _grow(self, metric: metrics.Metric, total: int, *values: str) -> None:
         key = (metric.name, *values)

@@ -42,13 +42,16 @@ class PlainServer:
         *,
         idle_s: float,
         write_buffer_bytes: int,
-        parser_options: dict[str, Any],
     ) -> None:
-        """Call *serve* for every plain request; *complete* makes the protocol that takes a connection over."""
+        """Call *serve* for every plain request; *complete* makes the protocol that takes a connection over.
+
+        *parser_options* are for the caller to fill in, and hold for new connections.
+        """
         self.serve = serve
         self.complete = complete
         self.write_buffer_bytes = write_buffer_bytes
-        self.parser_options = parser_options
+        self.parser_options: dict[str, Any] = {}
+        self.ending = False
         self.loop = asyncio.get_running_loop()
         self.connections: set[PlainConnection] = set()
         self._idle_s = idle_s
@@ -72,6 +75,13 @@ class PlainServer:
                 connection.close()
         if self.connections:
             self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+
+    def wind_down(self) -> None:
+        """Have every connection end with its next answer, which says so unless it has begun."""
+        self.ending = True
+        for connection in self.connections:
+            if connection.busy:
+                connection.head = connection.head._replace(should_close=True)
 
     def pre_shutdown(self) -> None:
         """Close what is idle; what is busy closes when it has answered."""
@@ -159,7 +169,7 @@ class PlainConnection(asyncio.Protocol):
             if self.task is not None:
                 self.task.cancel()
             return
-        self.head = head
+        self.head = head._replace(should_close=True) if self._server.ending else head
         self.head_bytes = len(data)
         self.busy = True
         if self._next is None:

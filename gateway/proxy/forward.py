@@ -16,7 +16,7 @@ from aiohttp.http import HttpVersion11
 from gateway.adapters.http.faults import UpstreamFault
 from gateway.core.headers import RemovedNames, passed_lines, rate_limit_lines
 from gateway.proxy.body import ClientGone, framed_body
-from gateway.proxy.outbound import Removed, outbound_head
+from gateway.proxy.outbound import outbound_head
 from gateway.proxy.respond import CLOSES, GOES_ON, REASONS, connection_line
 
 if TYPE_CHECKING:
@@ -36,17 +36,16 @@ _REMOVED: Final = RemovedNames.from_answers()
 class Forwarder:
     """Carries requests to upstreams and answers back."""
 
-    def __init__(self, journal: Journal, telemetry: Telemetry, moments: Moments, removed: Removed) -> None:
-        """Take the collaborators that record what was done, and the fields that do not pass."""
+    def __init__(self, journal: Journal, telemetry: Telemetry, moments: Moments) -> None:
+        """Take the collaborators that record what was done."""
         self._journal = journal
         self._telemetry = telemetry
         self._moments = moments
-        self._removed = removed
 
     async def forward(self, request: ClientRequest, record: RequestRecord, upstream: Upstream, admit: Admit) -> Written:
         """Forward and answer; raises UpstreamFault and the faults of bodies while nothing has been answered."""
         framing, body = framed_body(request, record)
-        start, rest = outbound_head(request, record, admit, self._removed, framing)
+        start, rest = outbound_head(request, record, admit, framing)
         preserved = request.head.headers.get(hdrs.HOST) if upstream.settings.preserve_host else None
 
         def head(target: UpstreamTarget) -> bytes:

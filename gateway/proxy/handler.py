@@ -31,15 +31,12 @@ from gateway.core.headers import rate_limit_lines
 from gateway.core.routes import MethodUnknown, PathAmbiguous, PathUnknown, Route
 from gateway.proxy.body import BodyGarbledFault, BodyStalledFault, BodyTooLargeFault, ClientGone, read_body
 from gateway.proxy.forward import Forwarder
-from gateway.proxy.outbound import Removed
 from gateway.proxy.read import odd_request, read_facts, request_id_from
 from gateway.proxy.record import RequestRecord
 from gateway.proxy.respond import CLOSES, GOES_ON, connection_line, own_answer
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from gateway.access import Access
     from gateway.adapters.http.upstream import Upstream
     from gateway.adapters.journal import Journal
@@ -57,9 +54,8 @@ class Gateway:
 
     def __init__(
         self,
-        live: Live,
+        live: Live[Upstream],
         access: Access,
-        upstreams: Mapping[str, Upstream],
         answers: Answers,
         journal: Journal,
         telemetry: Telemetry,
@@ -70,12 +66,11 @@ class Gateway:
         """Take the collaborators; nothing is started. With *refuse_unrecorded* a full journal stops forwarding."""
         self._live = live
         self._access = access
-        self._upstreams = upstreams
         self._answers = answers
         self._journal = journal
         self._telemetry = telemetry
         self._moments = moments
-        self._forwarder = Forwarder(journal, telemetry, moments, Removed.compile(live.current.removed_headers))
+        self._forwarder = Forwarder(journal, telemetry, moments)
         self._refuse_unrecorded = refuse_unrecorded
         self.in_flight = 0
 
@@ -106,7 +101,7 @@ class Gateway:
             record.finish(self._journal, self._telemetry, self._moments)
 
     async def _serve(self, request: ClientRequest, record: RequestRecord) -> Written:
-        snapshot = record.snapshot
+        snapshot, upstreams = record.snapshot, self._live.upstreams  # Nothing has waited since the snapshot was taken.
         facts = read_facts(request.head, record.peer, snapshot, request.head_bytes)
         if not isinstance(facts, RequestFacts):
             return self._refuse(request, record, facts)
@@ -135,7 +130,7 @@ class Gateway:
             return self._refuse(request, record, odd)
         if route.upstream is None:
             return await self._answer(request, record, route, decision)
-        return await self._forwarder.forward(request, record, self._upstreams[route.upstream], decision)
+        return await self._forwarder.forward(request, record, upstreams[route.upstream], decision)
 
     async def _answer(self, request: ClientRequest, record: RequestRecord, route: Route, admit: Admit) -> Written:
         """Answer a request that is for the gateway itself."""

@@ -6,7 +6,7 @@ aiohttp keeps every property of a request in a cache that costs more than what m
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from aiohttp import web
 from aiohttp.streams import EmptyStreamReader
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from aiohttp.http import RawRequestMessage
     from aiohttp.streams import StreamReader
     from aiohttp.web_protocol import RequestHandler
+
+    from gateway.proxy.server import ClientConnection
 
 
 class ClientRequest(Protocol):
@@ -81,6 +83,12 @@ class Incoming(web.BaseRequest):
         self.has_stream = type(payload) is not EmptyStreamReader
         peer = protocol.peername
         self.peer: str = peer[0] if isinstance(peer, tuple) else ""
+        if cast("ClientConnection", protocol).ending:
+            self.close_after()
+
+    def close_after(self) -> None:
+        """Have the connection end with the answer, which says so unless it has begun."""
+        self.head = self.head._replace(should_close=True)
 
     @property
     def unread(self) -> bool:

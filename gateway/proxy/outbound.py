@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs
 from multidict import istr
 
-from gateway.core.headers import RemovedNames, passed_lines
+from gateway.core.headers import passed_lines
 
 if TYPE_CHECKING:
     from gateway.core.decision import Admit
@@ -18,24 +17,10 @@ if TYPE_CHECKING:
 
 _TRACEPARENT: Final = istr("traceparent")
 _TRACE: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
-_REWRITTEN: Final = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-api-key")
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """Which request fields are removed: everything suspicious from strangers, less from trusted proxies."""
-
-    from_strangers: RemovedNames
-    from_trusted: RemovedNames
-
-    @classmethod
-    def compile(cls, configured: tuple[str, ...]) -> Removed:
-        """Compile the configured list; from trusted proxies only what we write ourselves is removed."""
-        return cls(RemovedNames.from_requests(configured), RemovedNames.from_requests(_REWRITTEN))
 
 
 def outbound_head(
-    request: ClientRequest, record: RequestRecord, admit: Admit, removed: Removed, framing: bytes
+    request: ClientRequest, record: RequestRecord, admit: Admit, framing: bytes
 ) -> tuple[bytes, bytes]:
     """Give the head in two parts, before and after the value of Host."""
     facts = record.facts
@@ -43,6 +28,7 @@ def outbound_head(
     head = request.head
     headers = head.headers
     trusted = record.from_trusted
+    removed = record.snapshot.removed
     lines = passed_lines(head.raw_headers, removed.from_trusted if trusted else removed.from_strangers)
     if admit.principal is None and hdrs.AUTHORIZATION in headers and not _is_ours(headers[hdrs.AUTHORIZATION], record):
         lines.append(f"Authorization: {headers[hdrs.AUTHORIZATION]}".encode("utf-8", "surrogateescape"))

@@ -7,6 +7,7 @@ along. No usage event is lost with it; those are in the journal.
 from __future__ import annotations
 
 import json
+import math
 from array import array
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -126,7 +127,10 @@ class Telemetry:
             shared[:] = memoryview(array("d", row))
 
     def close(self) -> None:
-        """Let the file go."""
+        """Let the file go; its counters go on counting for the sums, its gauges say nothing any more."""
+        for metric, values in self._rows:
+            if metric in metrics.GAUGES:
+                self._rows[metric, values][0] = math.nan
         self.publish()
         self._shared.clear()
         self._file.close()

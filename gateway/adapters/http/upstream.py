@@ -249,10 +249,14 @@ class Upstream:
             self._sweep_soon()
 
     def close(self) -> None:
-        """Drop all idle connections; busy ones are dropped when they are released."""
-        self._closed = True
+        """Drop all idle connections, and watch the others no longer."""
+        self.retire()
         if self._sweeper is not None:
             self._sweeper.cancel()
+
+    def retire(self) -> None:
+        """Keep no connection any more: idle ones are dropped now, busy ones when they are released."""
+        self._closed = True
         for target in self._targets:
             while target.idle:
                 target.idle.pop().abort()
