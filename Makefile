@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint bench bench-usage bench-keys crash check-deploy schema requirements clean
+.PHONY: help run test lint bench bench-usage bench-keys crash reload-storm check-deploy schema requirements clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench-usage: $(VENV)/embedded.stamp ## Measure usage events, from the journal to
 
 crash: $(VENV)/dev.stamp ## Kill everything 50 times under load, and count (ARGS="--times 5 --seed 1 --outage-s 600")
 	@$(BIN)/pytest -q -s tests/faults/test_crashes.py tests/faults/test_outage.py $(or $(ARGS),--times 50 --outage-s 60)
+
+reload-storm: $(VENV)/dev.stamp ## Reload 100 times and replace the workers 20 times under load, and count (ARGS="--reloads 9")
+	@$(BIN)/pytest -q -s tests/faults/test_reload_storm.py $(or $(ARGS),--reloads 100 --restarts 20)
 
 bench-keys: $(VENV)/embedded.stamp ## Measure keys by the million, and how soon a change is in force (ARGS="--keys 100000")
 	@$(BIN)/python -m tests.bench.keys $(ARGS)

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from aiohttp import web
 
 from gateway import VERSION
 from gateway.access import Access
+from gateway.adapters.certificates import Certificates
 from gateway.adapters.journal import Journal
 from gateway.adapters.memory.keycache import KeyCache
 from gateway.adapters.memory.limiter import MemoryLimiter
@@ -30,11 +30,13 @@ from gateway.jobs.expire_idempotency import expire_idempotency
 from gateway.jobs.invalidate import Invalidator
 from gateway.jobs.look_after_usage import UsageCaretaker
 from gateway.jobs.publish_gauges import GaugePublisher, Sources
+from gateway.jobs.renew_certificates import renew_certificates
 from gateway.jobs.sync_journal import sync_journal
 from gateway.management.answers import management_answers
 from gateway.management.health import Health, internal_application
 from gateway.ports import Fault
 from gateway.proxy.handler import Gateway
+from gateway.proxy.listening import Contexts, listening
 from gateway.proxy.moments import Moments
 from gateway.proxy.reload import Reload
 from gateway.proxy.server import PublicServer
@@ -42,17 +44,14 @@ from gateway.telemetry import metrics
 from gateway.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
     from pathlib import Path
 
     from gateway.jobs.deliver_usage import Delivery
+    from gateway.proxy.listening import Listening, Sockets
     from gateway.settings.schema import Config
 
-BACKLOG: Final = 1024
-INTERNAL_SHUTDOWN_S: Final = 1.0
-LINGER_S: Final = 0.5
-RETIRED_LINGER_S: Final = 2.0
+LISTENERS: Final = ("public", "internal")
 SCHEMA_PATIENCE_S: Final = 5.0
 SCHEMA_LOOK_S: Final = 0.05
 GC_THRESHOLDS: Final = (50_000, 20, 100)
@@ -67,17 +66,10 @@ class SchemaRefused(Fault):
 
 
 @dataclass(frozen=True, slots=True)
-class Sockets:
-    """What to listen on: bound, and shared with those who listen before and after this worker."""
-
-    public: socket.socket
-    internal: socket.socket
-
-
-@dataclass(frozen=True, slots=True)
 class Worker:
     """The parts of one worker that are started, told and stopped."""
 
+    telemetry: Telemetry
     database: Database
     limiter: RedisLimiter
     listener: KeyChangeListener
@@ -87,14 +79,6 @@ class Worker:
     health: Health
     publisher: GaugePublisher
     delivery: Delivery
-
-
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """Both listeners of a worker."""
-
-    public: asyncio.Server
-    internal: web.SockSite
 
 
 async def serve(
@@ -117,15 +101,22 @@ async def serve(
         }
         if config.usage.journal.fsync == "interval":
             jobs["sync"] = sync_journal(worker.journal, config.usage.journal.fsync_interval_ms / 1000)
-        async with _running(jobs), _listening(config, sockets, worker) as listening:
+        certificates = _certificates(config, worker.telemetry)
+        jobs["certificates"] = renew_certificates(certificates.values())
+        contexts = Contexts(*(certificates[name].context if name in certificates else None for name in LISTENERS))
+        application = internal_application(worker.health, _counters(config), worker.publisher.publish)
+        async with _running(jobs), listening(worker.server, application, sockets, contexts) as open_listeners:
             _settle_memory()
             log.info("serving", pid=os.getpid(), slot=seat)
-            if await obey(worker):
-                await _retire(worker, listening)
-            else:
-                await _drain(worker, listening)
+            await _end(worker, open_listeners, retired=await obey(worker))
         await worker.delivery.ship_the_rest()
     log.info("stopped", pid=os.getpid(), slot=seat)
+
+
+def _certificates(config: Config, telemetry: Telemetry) -> dict[str, Certificates]:
+    """Read the certificates of the listeners that speak TLS, by the listener; raises ValueError."""
+    wanted = ((name, getattr(config.listen, name).tls) for name in LISTENERS)
+    return {name: Certificates(tls, name, telemetry) for name, tls in wanted if tls is not None}
 
 
 async def _require_schema(database: Database) -> None:
@@ -184,7 +175,7 @@ async def _acquire(config: Config, since: float, seat: int, stack: AsyncExitStac
         ready=lambda: health.ready,
     )
     publisher = GaugePublisher(sources, telemetry)
-    return Worker(database, limiter, listener, journal, server, reload, health, publisher, delivery)
+    return Worker(telemetry, database, limiter, listener, journal, server, reload, health, publisher, delivery)
 
 
 def _counters(config: Config) -> Path:
@@ -260,38 +251,15 @@ async def _running(jobs: Mapping[str, Coroutine[Any, Any, None]]) -> AsyncIterat
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@asynccontextmanager
-async def _listening(config: Config, sockets: Sockets, worker: Worker) -> AsyncIterator[Listening]:
-    """Listen on both sockets; gives the listeners, so that draining can close them first."""
-    loop = asyncio.get_running_loop()
-    application = internal_application(worker.health, _counters(config), worker.publisher.publish)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=INTERNAL_SHUTDOWN_S)
-    await runner.setup()
-    try:
-        internal = web.SockSite(runner, sockets.internal, backlog=BACKLOG)
-        await internal.start()
-        public = await loop.create_server(worker.server, sock=sockets.public, backlog=BACKLOG)
-        try:
-            yield Listening(public, internal)
-        finally:
-            public.close()
-    finally:
-        await runner.cleanup()
-
-
-async def _drain(worker: Worker, listening: Listening) -> None:
-    """Turn unready, go on for the grace, then take no more connections and let requests in flight finish."""
+async def _end(worker: Worker, open_listeners: Listening, *, retired: bool) -> None:
+    """Let requests in flight finish. Who is not replaced turns unready before, and goes on for the grace."""
+    drain = worker.reload.config.drain
+    if retired:
+        await open_listeners.retire(drain.timeout_s)
+        return
     worker.health.draining = True
-    await asyncio.sleep(worker.reload.config.drain.grace_s)
-    listening.public.close()
-    await worker.server.finish(LINGER_S, worker.reload.config.drain.timeout_s)
-
-
-async def _retire(worker: Worker, listening: Listening) -> None:
-    """Leave all new connections to the worker that has taken this one's place, and let requests in flight finish."""
-    await listening.internal.stop()
-    listening.public.close()
-    await worker.server.finish(RETIRED_LINGER_S, worker.reload.config.drain.timeout_s)
+    await asyncio.sleep(drain.grace_s)
+    await open_listeners.drain(drain.timeout_s)
 
 
 def _settle_memory() -> None:

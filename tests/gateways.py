@@ -19,13 +19,15 @@ import yaml
 from gateway.adapters.postgres.accounts import create_account
 from gateway.adapters.postgres.keys import CreatedKey, NewKey, create_key
 from gateway.embedded.listening import free_port
+from gateway.workers.control import give_order
 from tests.demos import wait_until
 from tests.servers import execute, gone
 from tests.wire import Wire, fresh_address
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
+    from gateway.workers.control import Outcome
     from tests.backends import Backend
     from tests.wire import Answer
 
@@ -90,8 +92,9 @@ class Gateway:
         self.admin_url = f"http://127.0.0.1:{self.admin_port}"
         self.state = directory / "state"
         self._output = directory / "output"
-        self._config = directory / "gateway.yaml"
-        self._config.write_text(yaml.safe_dump(document), encoding="utf-8")
+        self.document = document
+        self.config = directory / "gateway.yaml"
+        self.configure(lambda _: None)
         self._environ = os.environ | {
             "DATABASE_URL": dsn,
             "REDIS_URL": redis_url,
@@ -150,7 +153,7 @@ class Gateway:
 
     def begin(self, *arguments: str) -> None:
         """Start the process and wait for nothing."""
-        command = [sys.executable, "-m", "gateway", "run", "-c", str(self._config), *arguments]
+        command = [sys.executable, "-m", "gateway", "run", "-c", str(self.config), *arguments]
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
                 command, stdout=output, stderr=output, env=self._environ, cwd=ROOT, start_new_session=True
@@ -166,6 +169,21 @@ class Gateway:
         """Send *number* and give the exit status."""
         self.process.send_signal(number)
         return self.process.wait(15)
+
+    def configure(self, change: Callable[[dict[str, Any]], object]) -> None:
+        """Edit its settings file; nothing happens before it is told."""
+        change(self.document)
+        self.write(yaml.safe_dump(self.document))
+
+    def write(self, text: str) -> None:
+        """Replace its settings file, in one go."""
+        draft = self.config.with_suffix(".draft")
+        draft.write_text(text, encoding="utf-8")
+        draft.rename(self.config)
+
+    def order(self, order: str) -> Outcome:
+        """Have it reload or restart, as the commands of that name do, and wait for it."""
+        return give_order(self.state, order, 60)
 
     def connect(self, source: str | None = None, timeout_s: float = 8.0) -> Wire:
         """Open a connection as a client, from an address that nobody has used before unless *source* is given."""

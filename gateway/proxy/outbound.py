@@ -19,9 +19,7 @@ _TRACEPARENT: Final = istr("traceparent")
 _TRACE: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
 
 
-def outbound_head(
-    request: ClientRequest, record: RequestRecord, admit: Admit, framing: bytes
-) -> tuple[bytes, bytes]:
+def outbound_head(request: ClientRequest, record: RequestRecord, admit: Admit, framing: bytes) -> tuple[bytes, bytes]:
     """Give the head in two parts, before and after the value of Host."""
     facts = record.facts
     assert facts is not None

@@ -148,7 +148,7 @@ class PublicServer(web.Server):
         until = loop.time() + linger_s
         self.wind_down()
         await asyncio.sleep(LOOK_S)  # What was accepted a moment ago is not known yet.
-        while self.connections and loop.time() < until:
+        while self.connections and loop.time() < until:  # noqa: ASYNC110  # as often as connections end
             await asyncio.sleep(LOOK_S)
         self.pre_shutdown()
         await self.shutdown(timeout_s)

@@ -27,6 +27,7 @@ from gateway.settings.fields import (
     Whole,
 )
 from gateway.settings.stores import Postgres, Redis, Secrets, Usage
+from gateway.settings.tls import Tls  # noqa: TC001  # pydantic reads the annotations
 from gateway.settings.traffic import BODY_MAX_BYTES, RouteSettings, Upstream
 
 REMOVED_HEADERS = (
@@ -57,6 +58,9 @@ class Listener(Section):
     a start."""
     port: Annotated[Whole, Needs.START] = Field(ge=1, le=65535)
     """The TCP port to listen on. A change needs a stop and a start."""
+    tls: Annotated[Tls | None, Needs.RESTART] = None
+    """TLS with these certificates, instead of plain HTTP. A change needs a restart; new certificates in the same files
+    do not."""
 
 
 class Listen(Section):
@@ -72,7 +76,8 @@ class Listen(Section):
 
     @model_validator(mode="after")
     def _two_places(self) -> Self:
-        if self.public == self.internal:
+        public, internal = self.public, self.internal
+        if (public.address, public.port) == (internal.address, internal.port):
             message = "listen.public and listen.internal are the same; expected two addresses or two ports"
             raise ValueError(message)
         return self
@@ -86,7 +91,8 @@ class Keys(Section):
     legacy: Switch = False
     """Whether keys that were not issued here, without our checksum, work and can be imported."""
     cache_ttl_s: Annotated[Number, Needs.RESTART] = Field(default=25.0, gt=0, le=3600)
-    """Seconds until a known key is read from Postgres again. Changes are announced and usually known much sooner. A change needs a restart."""
+    """Seconds until a known key is read from Postgres again. Changes are announced and usually known much sooner. A
+    change of the setting needs a restart."""
     max_stale_s: Annotated[Number, Needs.RESTART] = Field(default=900.0, ge=0, le=86400)
     """Seconds that a known key goes on working while Postgres is away. A change needs a restart."""
     absent_ttl_s: Annotated[Number, Needs.RESTART] = Field(default=5.0, gt=0, le=5)

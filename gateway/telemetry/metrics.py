@@ -108,7 +108,9 @@ CONFIG_VERSION: Final = _gauge(
     "gateway_config_version", "The version of the settings in force, a digest, as a number.", merge="max"
 )
 CONFIG_SINCE: Final = _gauge(
-    "gateway_config_timestamp_seconds", "When the settings in force were read, of the worker with the oldest.", merge="min"
+    "gateway_config_timestamp_seconds",
+    "When the settings in force were read, of the worker with the oldest ones.",
+    merge="min",
 )
 CONFIG_CHANGES: Final = _counter(
     "gateway_config_reload_total",

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
+
+if TYPE_CHECKING:
+    import socket
 
 LINE_MAX_BYTES: Final = 16 * 1024 * 1024
 

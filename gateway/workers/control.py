@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import socket
+import sys
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
@@ -92,7 +93,6 @@ def _short(directory: Path) -> Iterator[str]:
     """Give a name of the socket that fits into an address, however long the directory's own is (Linux)."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        by_handle = f"/proc/self/fd/{handle}/{NAME}"
-        yield by_handle if os.path.exists("/proc/self/fd") else str(directory / NAME)
+        yield f"/proc/self/fd/{handle}/{NAME}" if sys.platform == "linux" else str(directory / NAME)
     finally:
         os.close(handle)

@@ -113,7 +113,7 @@ class Parent:
     async def _change(
         self, action: str, step: Needs, work: Callable[[Config, Config], Awaitable[list[str]]]
     ) -> Outcome:
-        """Read the file and do *work* with what can be changed by this *step*; nothing changes when there are problems."""
+        """Read the file, and do *work* with what can be changed by this *step*; problems leave all as it is."""
         async with self._changing:
             problems: list[str]
             held: dict[str, Needs] = {}
@@ -129,9 +129,9 @@ class Parent:
             waiting = [f"{name}: a change needs {REMEDIES[needs]}" for name, needs in held.items()]
             version = version_of(self._config)
             if problems:
-                log.error(f"{action} failed", problems=problems, config_version=version)
+                log.error("settings refused", action=action, problems=problems, config_version=version)
                 return Outcome(problems, [], version)
-            log.info(f"{action} done", config_version=version, waiting=waiting)
+            log.info("settings taken up", action=action, config_version=version, waiting=waiting)
             return Outcome([], waiting, version)
 
     async def _swap(self, config: Config, _before: Config) -> list[str]:

@@ -81,7 +81,7 @@ class Place:
                 try:
                     worker = await self._fill()
                 except (AddressTaken, OSError) as error:
-                    log.error("worker not started", place=self.number, reason=str(error))
+                    log.warning("worker not started", place=self.number, reason=str(error))
                     await asyncio.wait({stop}, timeout=back_off.next(lived_s=0.0))
                     continue
                 lived_s = await self._outlive(worker, stop)
@@ -122,7 +122,9 @@ class Place:
         if ready.result() is None:
             ended = new.ended.done()
             await new.kill()
-            return f"the new worker {'ended' if ended else f'was not ready within {READY_S:.0f} s'}; the old one goes on"
+            return (
+                f"the new worker {'ended' if ended else f'was not ready within {READY_S:.0f} s'}; the old one goes on"
+            )
         async with self._filling:
             old, self._current = self._current, new
             self._seats = self._seats[::-1]

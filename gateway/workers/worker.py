@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from gateway import VERSION
-from gateway.app import Sockets, serve
+from gateway.app import serve
+from gateway.proxy.listening import Sockets
 from gateway.settings.handover import taken_over
 from gateway.telemetry.logs import configure_logs
 from gateway.workers.channel import Channel, ChannelClosed
@@ -18,7 +19,7 @@ from gateway.workers.channel import Channel, ChannelClosed
 if TYPE_CHECKING:
     from gateway.app import Worker
 
-READY_LOOK_S = 0.02
+READY_LOOK_S: Final = 0.02
 
 log = structlog.get_logger()
 
@@ -65,7 +66,7 @@ class _Orders:
         return self._retiring
 
     async def _announce(self, worker: Worker) -> None:
-        while not worker.health.ready:
+        while not worker.health.ready:  # noqa: ASYNC110  # health is asked, it does not tell
             await asyncio.sleep(READY_LOOK_S)
         self._parent.send({"ready": VERSION})
 
@@ -76,7 +77,7 @@ class _Orders:
                 problem = self._carry_out(worker, message)
                 self._parent.send({"order": message["order"], "problem": problem})
         except ChannelClosed:
-            log.error("parent gone")
+            log.warning("parent gone")
         finally:
             self._stopping.set()
 
