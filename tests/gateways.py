@@ -183,7 +183,7 @@ class Gateway:
 
     def order(self, order: str) -> Outcome:
         """Have it reload or restart, as the commands of that name do, and wait for it."""
-        return give_order(self.state, order, 60)
+        return give_order(self.state, order, 300)
 
     def connect(self, source: str | None = None, timeout_s: float = 8.0) -> Wire:
         """Open a connection as a client, from an address that nobody has used before unless *source* is given."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 BACK_OFF_FIRST_S: Final = 0.1
 BACK_OFF_LAST_S: Final = 5.0
 SETTLED_S: Final = 5.0
-READY_S: Final = 30.0
+READY_S: Final = 60.0
 """How long a replacement may take until it takes traffic."""
 
 log = structlog.get_logger()
@@ -120,11 +121,9 @@ class Place:
             ready.cancel()
             return "the gateway was told to stop"
         if ready.result() is None:
-            ended = new.ended.done()
             await new.kill()
-            return (
-                f"the new worker {'ended' if ended else f'was not ready within {READY_S:.0f} s'}; the old one goes on"
-            )
+            fate = f"was not ready within {READY_S:.0f} s" if new.status == -signal.SIGKILL else "ended"
+            return f"the new worker {fate}, see the log; the old one goes on"
         async with self._filling:
             old, self._current = self._current, new
             self._seats = self._seats[::-1]

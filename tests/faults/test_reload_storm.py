@@ -55,10 +55,9 @@ def settings_of(name: str, urls: dict[str, str]) -> Callable[[dict[str, Any]], N
     """Edit settings into A or B."""
 
     def change(document: dict[str, Any]) -> None:
-        for upstream in ("A", "B"):
-            document["upstreams"][upstream.lower()] = {"targets": [urls[upstream]]}
+        document["upstreams"]["swapped"] = {"targets": [urls[name]]}
         (route,) = [route for route in document["routes"] if route["name"] == "budgets.read"]
-        route |= {"scope": SCOPES[name], "upstream": name.lower()}
+        route |= {"scope": SCOPES[name], "upstream": "swapped"}
         route["limits"] = [{"requests": LIMITS[name], "per": "hour"}]
 
     return change
@@ -116,7 +115,7 @@ def test_changes_under_load_lose_no_request_and_mix_no_settings(
     left = restarts
     with ExitStack() as stack:
         loads = {
-            (key, fresh): stack.enter_context(Load(gateway, BUDGETS, key, 3, fresh=fresh))
+            (key, fresh): stack.enter_context(Load(gateway, BUDGETS, key, 1 if fresh else 2, fresh=fresh))
             for key in (both, narrow)
             for fresh in (False, True)
         }
