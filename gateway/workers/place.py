@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -121,8 +120,8 @@ class Place:
             ready.cancel()
             return "the gateway was told to stop"
         if ready.result() is None:
+            fate = "ended" if new.gone else f"was not ready within {READY_S:.0f} s"
             await new.kill()
-            fate = f"was not ready within {READY_S:.0f} s" if new.status == -signal.SIGKILL else "ended"
             return f"the new worker {fate}, see the log; the old one goes on"
         async with self._filling:
             old, self._current = self._current, new

@@ -89,6 +89,11 @@ class WorkerProcess:
         """Whether it has become ready."""
         return self._ready.done() and self._ready.result() is not None
 
+    @property
+    def gone(self) -> bool:
+        """Whether it has let go of its channel: it ends, or has ended."""
+        return self._reading.done()
+
     async def ready(self, timeout_s: float) -> str | None:
         """Wait until it takes traffic and give its version, or None when it ended or *timeout_s* was over."""
         await asyncio.wait({self._ready}, timeout=timeout_s)
