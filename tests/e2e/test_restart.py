@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,6 +29,10 @@ pytestmark = pytest.mark.timeout(90)
 BUDGETS = "/api/public/budgets"
 
 
+def patient(document: dict[str, Any]) -> None:
+    document["upstreams"]["budgets"]["timeouts"]["first_byte_s"] = 30
+
+
 class Slow:
     """A backend's answer that waits until it is let go, for paths that end in slow."""
 
@@ -45,7 +49,7 @@ class Slow:
 def test_a_replaced_worker_answers_what_it_began_and_says_that_it_ends(
     start_gateway: Callable[..., Gateway], postgres_dsn: str, redis_url: str
 ) -> None:
-    gateway = start_gateway(postgres_dsn, redis_url)
+    gateway = start_gateway(postgres_dsn, redis_url, patient)
     key, (old,) = gateway.everything, gateway.workers
     gateway.backend.answer = slow = Slow()
     outcomes = []
@@ -133,7 +137,7 @@ def test_a_gateway_that_ends_turns_unready_and_serves_on_for_its_grace(
 def test_a_request_that_comes_while_the_gateway_ends_is_the_last_on_its_connection(
     start_gateway: Callable[..., Gateway], postgres_dsn: str, redis_url: str
 ) -> None:
-    gateway = start_gateway(postgres_dsn, redis_url)
+    gateway = start_gateway(postgres_dsn, redis_url, patient)
     gateway.backend.answer = slow = Slow()
     key = gateway.everything
     with gateway.connect() as kept, gateway.connect(timeout_s=20) as busy:
