@@ -5,9 +5,11 @@ Key look-up → policy → charges. What policy refuses costs nothing; failed au
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gateway.core.bucket import Charges, Taken
 from gateway.core.credentials import (
@@ -22,6 +24,7 @@ from gateway.core.decision import (
     BadRequest,
     CredentialMissing,
     Decision,
+    IdentityUnavailable,
     KeyInvalid,
     KeysUnavailable,
     LimiterUnavailable,
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
     from gateway.adapters.memory.keycache import CachedKey, KeyCache
     from gateway.adapters.memory.limiter import MemoryLimiter
+    from gateway.core.decision import Principal
     from gateway.core.facts import RequestFacts
     from gateway.core.keys import KeyRecord
     from gateway.core.routes import Route
@@ -45,11 +49,8 @@ if TYPE_CHECKING:
     from gateway.ports import Limiter
     from gateway.telemetry.telemetry import Telemetry
 
-_REPEATED: Final = BadRequest("More than one Authorization header")
 
-
-@dataclass(slots=True)
-class Verdict:
+class Verdict(Struct):
     """A decision, the key that it is about (None when none was found), and what the limiter said (None if unasked)."""
 
     decision: Decision
@@ -67,8 +68,13 @@ class Access:
         local: MemoryLimiter,
         telemetry: Telemetry,
         clock: Callable[[], float],
+        identity: Callable[[Principal, str, float], bytes | None] = lambda *_: None,
     ) -> None:
-        """Take the collaborators; *clock* gives Unix seconds."""
+        """Take the collaborators; *clock* gives Unix seconds.
+
+        *identity* gives the signed line for a principal, an audience and a time, None while it cannot be signed.
+        """
+        self._identity = identity
         self._keys = keys
         self._limiter = limiter
         self._local = local
@@ -95,6 +101,12 @@ class Access:
                 return Verdict(refused, key)
             known = cached.derived.get(route.name)
             admit = known[1] if known is not None and known[0] is snapshot else _admission(cached, route, snapshot)
+            if route.audience is not None:
+                # Before the charges, for what is refused costs nothing.
+                signed = self._sign(admit, route.audience)
+                if signed is None:
+                    return Verdict(IdentityUnavailable(), key)
+                admit = signed
         charges = admit.charges
         if charges is None:
             return Verdict(admit, key)
@@ -106,6 +118,12 @@ class Access:
             return self._charge_without_limiter(admit, charges, key, snapshot)
         self._limiter_seconds.observe(perf_counter() - began)
         return self._charged(admit, charges, key, taken)
+
+    def _sign(self, admit: Admit, audience: str) -> Admit | None:
+        """Add the signed identity for *audience* to that in plain text; None while it cannot be signed."""
+        assert admit.principal is not None
+        line = self._identity(admit.principal, audience, self._clock())
+        return None if line is None else replace(admit, identity=admit.identity + line)
 
     async def _find(self, facts: RequestFacts, credential: Credential, snapshot: Snapshot) -> CachedKey | Verdict:
         """Look up a key that is not fresh in the cache."""
@@ -127,9 +145,9 @@ class Access:
     ) -> Verdict:
         match problem:
             case NoCredential():
-                return Verdict(CredentialMissing())
-            case RepeatedCredential():
-                return Verdict(_REPEATED)
+                return Verdict(CredentialMissing(snapshot.key_format.in_api_key))
+            case RepeatedCredential(reason):
+                return Verdict(BadRequest(reason))
             case MalformedCredential():
                 return await self._failed(facts, KeyInvalid(None), snapshot)
 
@@ -173,6 +191,6 @@ class Access:
 
 def _admission(cached: CachedKey, route: Route, snapshot: Snapshot) -> Admit:
     """Make the admission of a key on a route, once for each cached key, route and snapshot."""
-    admit = admission(cached.record, route, snapshot.algorithm)
+    admit = admission(cached.record, route, snapshot.algorithm, announced=snapshot.limits_announced)
     cached.derived[route.name] = (snapshot, admit)
     return admit

@@ -11,6 +11,7 @@ import os
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.jobs.deliver_usage import Delivery
+    from gateway.management.identity import IdentityTokens
     from gateway.proxy.listening import Listening, Sockets
     from gateway.settings.schema import Config
 
@@ -79,6 +81,7 @@ class Worker:
     health: Health
     publisher: GaugePublisher
     delivery: Delivery
+    identity: IdentityTokens
 
 
 async def serve(
@@ -91,6 +94,7 @@ async def serve(
     async with AsyncExitStack() as stack:
         worker = await _acquire(config, since, seat, stack)
         await _require_schema(worker.database)
+        await _have_key_to_sign(worker.identity, config)
         jobs: dict[str, Coroutine[Any, Any, None]] = {
             "limiter": worker.limiter.run(),
             "listener": worker.listener.run(),
@@ -98,6 +102,7 @@ async def serve(
             "gauges": worker.publisher.run(),
             "usage": UsageCaretaker(worker.database, config.usage.retention_days).run(),
             "expiry": expire_idempotency(worker.database),
+            "identity": worker.identity.run(),
         }
         if config.usage.journal.fsync == "interval":
             jobs["sync"] = sync_journal(worker.journal, config.usage.journal.fsync_interval_ms / 1000)
@@ -117,6 +122,12 @@ def _certificates(config: Config, telemetry: Telemetry) -> dict[str, Certificate
     """Read the certificates of the listeners that speak TLS, by the listener; raises ValueError."""
     wanted = ((name, getattr(config.listen, name).tls) for name in LISTENERS)
     return {name: Certificates(tls, name, telemetry) for name, tls in wanted if tls is not None}
+
+
+async def _have_key_to_sign(identity: IdentityTokens, config: Config) -> None:
+    """Have the key in hand before the first request for an upstream that wants signed identities."""
+    if any(upstream.signed_identity for upstream in config.upstreams.values()):
+        await identity.prepare()
 
 
 async def _require_schema(database: Database) -> None:
@@ -148,20 +159,23 @@ async def _acquire(config: Config, since: float, seat: int, stack: AsyncExitStac
     stack.push_async_callback(keys.close)
     listener = KeyChangeListener(config.postgres.dsn.get_secret_value(), Invalidator(keys))
     limiter = RedisLimiter(config.redis.url.get_secret_value(), config.redis.timeout_ms / 1000)
-    access = Access(keys, limiter, MemoryLimiter(lambda: int(time.time() * 1000)), telemetry, time.time)
-
     answers = management_answers(config, database)
     stack.push_async_callback(answers.close)
+    identity = answers.authentication.identity
+    local = MemoryLimiter(lambda: int(time.time() * 1000))
+    access = Access(keys, limiter, local, telemetry, time.time, identity.line)
+
     gateway = Gateway(
         *(live, access, answers.functions, journal, telemetry, moments),
         refuse_unrecorded=config.usage.journal.on_full == "refuse",
     )
     server = PublicServer(gateway, live, journal, telemetry, moments, fast=config.listen.fast_path)
-    reload.followers += [server.follow, keys.forget_derived]
+    reload.followers += [server.follow, keys.forget_derived, telemetry.forget_routes]
+    reload.preparers.append(partial(_have_key_to_sign, identity))
 
     delivery = usage_delivery(config, database, journal, telemetry)
     stack.push_async_callback(delivery.close)
-    health = _health(database, limiter, listener)
+    health = _health(database, limiter, listener, identity)
     sources = Sources(
         keys=keys,
         journal=journal,
@@ -175,7 +189,9 @@ async def _acquire(config: Config, since: float, seat: int, stack: AsyncExitStac
         ready=lambda: health.ready,
     )
     publisher = GaugePublisher(sources, telemetry)
-    return Worker(telemetry, database, limiter, listener, journal, server, reload, health, publisher, delivery)
+    return Worker(
+        *(telemetry, database, limiter, listener, journal, server, reload, health, publisher, delivery, identity)
+    )
 
 
 def _counters(config: Config) -> Path:
@@ -217,11 +233,14 @@ def _database(config: Config) -> Database:
     )
 
 
-def _health(database: Database, limiter: RedisLimiter, listener: KeyChangeListener) -> Health:
+def _health(database: Database, limiter: RedisLimiter, listener: KeyChangeListener, identity: IdentityTokens) -> Health:
     return Health(
         checks={
             "postgres": lambda: None if database.ready else database.why,
             "redis": lambda: None if limiter.up else "Redis does not answer; limits.on_error is in force",
+            "identity": lambda: (
+                "no key to sign identities with; requests that need one get 503" if identity.missing else None
+            ),
             "keyChanges": lambda: None if listener.connected else "not listening for key changes",
         },
         was_reached=lambda: database.schema is not None and database.schema.usable,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.backends import backend
 from tests.demos import demo, demo_state, new_demo
+from tests.nginx import nginx
 from tests.servers import (
     own_postgres,
     postgres_dsn,
@@ -17,18 +18,30 @@ from tests.servers import (
     valkey,
     valkey_server,
 )
-from tests.serving import gateway, gateway_server, start_gateway
+from tests.serving import (
+    complete_gateway_server,
+    gateway,
+    gateway_server,
+    optional_gateway,
+    optional_server,
+    start_gateway,
+    tier,
+)
 
 if TYPE_CHECKING:
     import pytest
 
 __all__ = [
     "backend",
+    "complete_gateway_server",
     "demo",
     "demo_state",
     "gateway",
     "gateway_server",
     "new_demo",
+    "nginx",
+    "optional_gateway",
+    "optional_server",
     "own_postgres",
     "postgres_dsn",
     "postgres_server",
@@ -36,6 +49,7 @@ __all__ = [
     "servers_directory",
     "start_gateway",
     "stopped_postgres",
+    "tier",
     "valkey",
     "valkey_server",
 ]

@@ -22,12 +22,25 @@ if TYPE_CHECKING:
     from gateway.embedded.postgres import EmbeddedPostgres
     from gateway.embedded.valkey import EmbeddedValkey
 
+LIMITED_MAX = 3
+"""How often a key may read products a minute where every option is on."""
+
 
 @contextlib.contextmanager
-def serving(directory: Path, dsn: str, redis_url: str, address: str = "127.0.0.1", **more: Any) -> Iterator[Gateway]:
-    """Run a gateway with *more* settings while the block runs, and expect it to end in order."""
+def serving(
+    directory: Path,
+    dsn: str,
+    redis_url: str,
+    address: str = "127.0.0.1",
+    change: Callable[[dict[str, Any]], None] | None = None,
+    **more: Any,
+) -> Iterator[Gateway]:
+    """Run a gateway with *more* settings, which *change* edits, while the block runs, and expect it to end in order."""
     backend = Backend()
-    gateway = Gateway(directory, dsn, redis_url, backend, settings(backend.url) | more, address)
+    document = settings(backend.url) | more
+    if change is not None:
+        change(document)
+    gateway = Gateway(directory, dsn, redis_url, backend, document, address)
     try:
         gateway.start()
         yield gateway
@@ -48,10 +61,58 @@ def gateway_server(
         yield gateway
 
 
+def _with_every_option(document: dict[str, Any]) -> None:
+    """Turn on what is off by default and changes what goes over the wire; nothing is removed but what has to be."""
+    document["keys"]["x_api_key"] = True
+    document["limits"]["ratelimit_fields"] = True
+    document["headers"] = {"removed": []}
+    document["upstreams"]["budgets"]["signed_identity"] = True
+    for route in document["routes"]:
+        if route["name"] == "products.read":
+            route["limits"] = [{"requests": LIMITED_MAX, "per": "minute"}]
+
+
+@pytest.fixture(scope="session")
+def optional_server(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: EmbeddedPostgres, valkey_server: EmbeddedValkey
+) -> Iterator[Gateway]:
+    """The gateway of this pytest process that has every option on; a test wants `optional_gateway` instead."""
+    dsn = run(make_database(postgres_server, "of_the_optional_gateway"))
+    directory = tmp_path_factory.mktemp("optional_gateway")
+    with serving(directory, dsn, valkey_server.url, change=_with_every_option) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="session")
+def complete_gateway_server(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: EmbeddedPostgres, valkey_server: EmbeddedValkey
+) -> Iterator[Gateway]:
+    """Another one, without the fast tier."""
+    dsn = run(make_database(postgres_server, "of_the_complete_gateway"))
+    listen = settings("")["listen"] | {"fast_path": False}
+    with serving(tmp_path_factory.mktemp("complete"), dsn, valkey_server.url, listen=listen) as gateway:
+        yield gateway
+
+
 @pytest.fixture
-def gateway(gateway_server: Gateway) -> Iterator[Gateway]:
+def tier() -> str:
+    """Which tier serves plain requests: fast or complete. Tests of both are parametrized with this."""
+    return "fast"
+
+
+@pytest.fixture
+def gateway(request: pytest.FixtureRequest, tier: str) -> Iterator[Gateway]:
     """A gateway that serves; whatever the test did, it serves afterwards, and has not logged a bug or a key."""
-    gateway = gateway_server
+    yield from _as_it_was(request.getfixturevalue("gateway_server" if tier == "fast" else "complete_gateway_server"))
+
+
+@pytest.fixture
+def optional_gateway(optional_server: Gateway) -> Iterator[Gateway]:
+    """The same, with every option on."""
+    yield from _as_it_was(optional_server)
+
+
+def _as_it_was(gateway: Gateway) -> Iterator[Gateway]:
     logged, workers = len(gateway.output), gateway.workers
     gateway.backend.forget()
     yield gateway

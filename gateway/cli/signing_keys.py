@@ -1,4 +1,4 @@
-"""`gateway signing-keys`: what login tokens are signed with."""
+"""`gateway signing-keys`: what login tokens and identities for upstreams are signed with."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 @click.group("signing-keys")
 def signing_keys() -> None:
-    """Manage the keys that login tokens are signed with."""
+    """Manage the keys that login tokens and identities for upstreams are signed with."""
 
 
 @signing_keys.command("rotate")
@@ -36,7 +36,8 @@ def signing_keys() -> None:
 def rotate(config_file: Path, *, end_logins: bool, as_json: bool) -> None:
     """Make a new signing key. Running instances take it up within a minute, and old tokens are good until they end."""
     config = _with_keys_in_postgres(config_file)
-    overlap_s = 0 if end_logins else config.auth.token_lifetime_s + OVERLAP_S
+    lifetime_s = max(config.auth.token_lifetime_s, config.auth.identity_lifetime_s)
+    overlap_s = 0 if end_logins else lifetime_s + OVERLAP_S
 
     async def work() -> str:
         async with checked_connection(config) as connection:

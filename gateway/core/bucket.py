@@ -11,6 +11,8 @@ import enum
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from msgspec import Struct
+
 UNITS_MAX = 2**53
 SLOTS = 60
 
@@ -31,19 +33,27 @@ class LimitBy(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """*capacity* tokens per *window_ms*; *name* tells a subject's buckets apart."""
+    """*capacity* tokens per *window_ms*; *name* tells a subject's buckets apart.
+
+    One that is *announced* is told of in the `RateLimit` fields too; *policy* is what `RateLimit-Policy` says of it.
+    """
 
     name: str
     capacity: int
     window_ms: int
     algorithm: Algorithm = Algorithm.TOKEN_BUCKET
     by: LimitBy = LimitBy.KEY
+    announced: bool = False
+    policy: str = field(init=False, repr=False, compare=False, default="")
 
     def __post_init__(self) -> None:
         """Refuse limits that are not exact in double precision."""
         if self.capacity < 1 or self.window_ms < SLOTS or self.capacity * self.window_ms >= UNITS_MAX:
             message = f"limit {self.name}: {self.capacity} per {self.window_ms} ms is out of range"
             raise ValueError(message)
+        if self.announced:
+            policy = f'"{self.name}";q={self.capacity};w={_ceil_div(self.window_ms, 1000)}'
+            object.__setattr__(self, "policy", policy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +64,7 @@ class Charges:
     limits: tuple[Limit, ...]
 
 
-@dataclass(slots=True)
-class Standing:
+class Standing(Struct):
     """What a bucket says after it was asked: whole tokens left, when it is full, how long until a token is there."""
 
     limit: Limit
@@ -64,8 +73,7 @@ class Standing:
     retry_in_ms: int = 0
 
 
-@dataclass(slots=True)
-class Taken:
+class Taken(Struct):
     """The answer to charges: *admitted* when every bucket gave its token. *now_ms* is the limiter's own clock."""
 
     admitted: bool

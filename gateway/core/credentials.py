@@ -12,6 +12,8 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -26,8 +28,7 @@ _BODY: Final = re.compile(r"[A-Za-z0-9_]{16,64}")
 _REDACTABLE: Final = re.compile(r"(bk_(?:live|test)_[A-Za-z0-9_]{4})[A-Za-z0-9_]+")
 
 
-@dataclass(slots=True)
-class Credential:
+class Credential(Struct, gc=False):
     """A credential that looks like a key: the SHA-256 of the whole, its first 12 characters, and the whole.
 
     Its checksum is not looked at until the digest turns out to be unknown here; see `could_be_ours`.
@@ -54,11 +55,14 @@ class MalformedCredential:
 
 @dataclass(frozen=True, slots=True)
 class RepeatedCredential:
-    """More than one Authorization field: which one a backend would believe cannot be known."""
+    """More than one credential, as *reason* says: which one a backend would believe cannot be known."""
+
+    reason: str = "More than one Authorization header"
 
 
 CredentialProblem = NoCredential | MalformedCredential | RepeatedCredential
 
+_TWO_PLACES: Final = "An API key in Authorization and in X-API-Key: send it in one of them"
 _NONE = NoCredential()
 _MALFORMED = MalformedCredential()
 
@@ -109,6 +113,32 @@ def read(authorization: Sequence[str], key_format: KeyFormat) -> Credential | Cr
             return Credential(hashlib.sha256(token.encode()).digest(), token[:PREFIX_CHARACTERS], token)
     scheme, _, token = authorization[0].partition(" ")
     return parse(token.strip(" \t"), key_format) if scheme.lower() == "bearer" else _NONE
+
+
+def read_both(
+    authorization: Sequence[str], api_key: Sequence[str], key_format: KeyFormat
+) -> Credential | CredentialProblem:
+    """Read the credential where it may come in Authorization or in X-API-Key, given the values of all fields of both.
+
+    X-API-Key decides where Authorization is foreign, which is then the backend's affair. With a key of ours in both
+    there is no telling whose request it is, even if it is the same key: such a client is to be corrected.
+    """
+    if not api_key:
+        return read(authorization, key_format)
+    token = api_key[0].strip(" \t")
+    if len(api_key) > 1:
+        return RepeatedCredential("More than one X-API-Key header")
+    if not token or len(authorization) > 1:
+        return read(authorization, key_format)
+    if authorization and mentions_key(authorization[0], key_format):
+        both = mentions_key(token, key_format)
+        return RepeatedCredential(_TWO_PLACES) if both else read(authorization, key_format)
+    return parse(token, key_format)
+
+
+def mentions_key(value: str, key_format: KeyFormat) -> bool:
+    """Say whether the *value* of a field has a key of ours in it, or what was meant as one."""
+    return any(prefix in value for prefix in key_format.prefixes)
 
 
 def parse(token: str, key_format: KeyFormat) -> Credential | MalformedCredential:

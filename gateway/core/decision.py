@@ -55,7 +55,9 @@ class MethodNotAllowed:
 
 @dataclass(frozen=True, slots=True)
 class CredentialMissing:
-    """No credential was presented, or one of another scheme."""
+    """No credential was presented, or one of another scheme; *in_api_key* is whether X-API-Key is looked at too."""
+
+    in_api_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,11 @@ class BodyTooLarge:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadTimedOut:
+    """The request's head did not become complete in time."""
+
+
+@dataclass(frozen=True, slots=True)
 class BodyTimedOut:
     """The request's body stalled."""
 
@@ -155,6 +162,11 @@ class VersionRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class Overloaded:
+    """The worker serves as many requests as it may."""
+
+
+@dataclass(frozen=True, slots=True)
 class KeysUnavailable:
     """The key is not known here and the store does not answer."""
 
@@ -162,6 +174,11 @@ class KeysUnavailable:
 @dataclass(frozen=True, slots=True)
 class LimiterUnavailable:
     """The limiter does not answer, and the configuration says to refuse then."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityUnavailable:
+    """The upstream wants a signed identity, and there is no key to sign it with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,14 +219,17 @@ Denial = (
     | Throttled
     | TooManyFailures
     | BodyTooLarge
+    | HeadTimedOut
     | BodyTimedOut
     | TargetTooLong
     | HeadTooLarge
     | ExpectationUnknown
     | UpgradeRefused
     | VersionRefused
+    | Overloaded
     | KeysUnavailable
     | LimiterUnavailable
+    | IdentityUnavailable
     | UsageUnrecordable
     | UpstreamFailed
     | UpstreamTimedOut

@@ -48,6 +48,17 @@ def _unauthorized(code: str, message: str, details: Mapping[str, Any] | None, er
     return Refusal(401, code, message, details, (("WWW-Authenticate", challenge),))
 
 
+def _missing(*, in_api_key: bool) -> Refusal:
+    """Make the 401 for no credential. No scheme is registered for X-API-Key; clients pass over one they do not know."""
+    if not in_api_key:
+        expected = {"expected": "Authorization: Bearer bk_live_..."}
+        return _unauthorized("unauthorized", "Missing Authorization header", expected, None)
+    expected = {"expected": "Authorization: Bearer bk_live_... or X-API-Key: bk_live_..."}
+    challenge = f'{_CHALLENGE}, ApiKey realm="api", header="X-API-Key"'
+    message = "Missing Authorization or X-API-Key header"
+    return Refusal(401, "unauthorized", message, expected, (("WWW-Authenticate", challenge),))
+
+
 def _throttled(taken: Taken, what: str) -> Refusal:
     tightest = taken.tightest
     wait_s = max(-(-tightest.retry_in_ms // 1000), 1)
@@ -75,7 +86,13 @@ def refuse(denial: d.Denial) -> Refusal:
             return _throttled(taken, "Rate limit exceeded")
         case d.TooManyFailures(taken):
             return _throttled(taken, "Too many failed authentications from this address")
-        case d.KeysUnavailable() | d.LimiterUnavailable() | d.UsageUnrecordable():
+        case (
+            d.Overloaded()
+            | d.KeysUnavailable()
+            | d.LimiterUnavailable()
+            | d.IdentityUnavailable()
+            | d.UsageUnrecordable()
+        ):
             return _refuse_unequipped(denial)
         case d.UpstreamFailed() | d.UpstreamTimedOut():
             return _refuse_for_fault(denial)
@@ -85,9 +102,8 @@ def refuse(denial: d.Denial) -> Refusal:
 
 def _refuse_credential(denial: d.CredentialMissing | d.KeyInvalid | d.KeyExpired | d.KeyRevoked) -> Refusal:
     match denial:
-        case d.CredentialMissing():
-            expected = {"expected": "Authorization: Bearer bk_live_..."}
-            return _unauthorized("unauthorized", "Missing Authorization header", expected, None)
+        case d.CredentialMissing(in_api_key):
+            return _missing(in_api_key=in_api_key)
         case d.KeyInvalid(prefix):
             details = None if prefix is None else {"keyPrefix": prefix}
             message = "Invalid API key format or key not found"
@@ -119,12 +135,19 @@ def _refuse_permission(denial: d.KeySuspended | d.AddressNotAllowed | d.ScopeMis
             assert_never(denial)
 
 
-def _refuse_unequipped(denial: d.KeysUnavailable | d.LimiterUnavailable | d.UsageUnrecordable) -> Refusal:
+_Unequipped = d.Overloaded | d.KeysUnavailable | d.LimiterUnavailable | d.IdentityUnavailable | d.UsageUnrecordable
+
+
+def _refuse_unequipped(denial: _Unequipped) -> Refusal:
     match denial:
+        case d.Overloaded():
+            return _unavailable("overloaded", "Too many requests are being served at the moment. Try again shortly")
         case d.KeysUnavailable():
             return _unavailable("service_unavailable", "API keys cannot be checked at the moment. Try again shortly")
         case d.LimiterUnavailable():
             return _unavailable("service_unavailable", "Rate limits cannot be checked at the moment. Try again shortly")
+        case d.IdentityUnavailable():
+            return _unavailable("service_unavailable", "Requests cannot be signed for at the moment. Try again shortly")
         case d.UsageUnrecordable():
             return _unavailable("service_unavailable", "Requests cannot be recorded at the moment. Try again shortly")
         case _:
@@ -149,6 +172,7 @@ _RequestDenial = (
     | d.NotFound
     | d.MethodNotAllowed
     | d.BodyTooLarge
+    | d.HeadTimedOut
     | d.BodyTimedOut
     | d.TargetTooLong
     | d.HeadTooLarge
@@ -176,8 +200,9 @@ def _refuse_request(denial: _RequestDenial) -> Refusal:
                 {"limitBytes": limit},
                 close=True,
             )
-        case d.BodyTimedOut():
-            return Refusal(408, "request_timeout", "The request body did not arrive in time", close=True)
+        case d.HeadTimedOut() | d.BodyTimedOut():
+            part = "head" if isinstance(denial, d.HeadTimedOut) else "body"
+            return Refusal(408, "request_timeout", f"The request {part} did not arrive in time", close=True)
         case d.TargetTooLong(limit):
             return Refusal(414, "uri_too_long", f"The request target is longer than {limit} bytes", close=True)
         case d.HeadTooLarge():

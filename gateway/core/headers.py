@@ -56,6 +56,8 @@ OURS: Final = ("x-gateway-",)
 """Name prefixes that only we may set, in both directions."""
 
 _REWRITTEN: Final = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-api-key")
+ANNOUNCED: Final = frozenset({"ratelimit", "ratelimit-policy"})
+"""Fields of an answer in which the IETF's draft describes limits."""
 
 ANSWER_REMOVED: Final = HOP_BY_HOP | {"content-length", "x-request-id"}
 
@@ -87,9 +89,12 @@ class RemovedNames:
         return cls(exact, (*OURS, *(name[:-1] for name in names if name.endswith("*"))))
 
     @classmethod
-    def from_answers(cls) -> RemovedNames:
-        """Compile what a backend may not say: what is ours to say. We limit everywhere, so `X-RateLimit-*` too."""
-        return cls(ANSWER_REMOVED, (*OURS, "x-ratelimit-"))
+    def from_answers(cls, *, announced: bool = False) -> RemovedNames:
+        """Compile what a backend may not say: what is ours to say. We limit everywhere, so `X-RateLimit-*` too.
+
+        Where limits are *announced*, `RateLimit` and `RateLimit-Policy` are ours as well.
+        """
+        return cls(ANSWER_REMOVED | (ANNOUNCED if announced else frozenset()), (*OURS, "x-ratelimit-"))
 
     def start(self, name: bytes) -> bytes:
         """Judge a spelling that is not remembered."""
@@ -103,15 +108,23 @@ class RemovedNames:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """Which request fields are removed: everything suspicious from strangers, less from trusted proxies."""
+    """Which fields are removed: everything suspicious from strangers, less from trusted proxies; ours from answers."""
 
     from_strangers: RemovedNames
     from_trusted: RemovedNames
+    from_answers: RemovedNames
 
     @classmethod
-    def compile(cls, configured: tuple[str, ...]) -> Removed:
-        """Compile the configured list; from trusted proxies only what we write ourselves is removed."""
-        return cls(RemovedNames.from_requests(configured), RemovedNames.from_requests(_REWRITTEN))
+    def compile(cls, configured: Iterable[str], *, announced: bool) -> Removed:
+        """Compile the *configured* list; from trusted proxies only what we write ourselves is removed.
+
+        *announced* is whether the `RateLimit` fields of answers are ours.
+        """
+        return cls(
+            RemovedNames.from_requests(configured),
+            RemovedNames.from_requests(_REWRITTEN),
+            RemovedNames.from_answers(announced=announced),
+        )
 
 
 def passed_lines(fields: Iterable[Field], removed: RemovedNames) -> list[bytes]:
@@ -154,6 +167,28 @@ def rate_limit_headers(taken: Taken) -> tuple[tuple[str, str], ...]:
         ("X-RateLimit-Remaining", str(tightest.remaining)),
         ("X-RateLimit-Reset", str(reset_s)),
         ("X-RateLimit-Window", str(-(-tightest.limit.window_ms // 1000))),
+        *(announced_headers(taken) if tightest.limit.announced else ()),
+    )
+
+
+def announced_headers(taken: Taken) -> tuple[tuple[str, str], ...]:
+    """Describe every bucket in the fields of draft-ietf-httpapi-ratelimit-headers-10.
+
+    `t` is when an empty bucket has a token again, as Retry-After says, and otherwise when the bucket is full.
+    """
+    standings = taken.standings
+    return (
+        ("RateLimit-Policy", ", ".join([standing.limit.policy for standing in standings])),
+        (
+            "RateLimit",
+            ", ".join(
+                [
+                    f'"{standing.limit.name}";r={standing.remaining}'
+                    f";t={-(-(standing.retry_in_ms or standing.full_in_ms) // 1000)}"
+                    for standing in standings
+                ]
+            ),
+        ),
     )
 
 
@@ -161,7 +196,7 @@ def rate_limit_lines(taken: Taken) -> bytes:
     """Give the rate-limit fields as bytes of a head, for the path that every request takes."""
     tightest = taken.standings[0] if len(taken.standings) == 1 else taken.tightest
     limit = tightest.limit
-    return (
+    lines = (
         b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\nX-RateLimit-Window: %d\r\n"
         % (
             limit.capacity,
@@ -170,3 +205,6 @@ def rate_limit_lines(taken: Taken) -> bytes:
             -(-limit.window_ms // 1000),
         )
     )
+    if limit.announced:
+        lines += "".join([f"{name}: {value}\r\n" for name, value in announced_headers(taken)]).encode("ascii")
+    return lines

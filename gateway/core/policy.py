@@ -54,10 +54,13 @@ def refusal(facts: RequestFacts, key: KeyRecord, route: Route, now: float) -> De
     return None
 
 
-def admission(key: KeyRecord, route: Route, algorithm: Algorithm) -> Admit:
-    """Give what is admitted when nothing refuses: the same for every request of one key on one route."""
+def admission(key: KeyRecord, route: Route, algorithm: Algorithm, *, announced: bool = False) -> Admit:
+    """Give what is admitted when nothing refuses: the same for every request of one key on one route.
+
+    *announced* is whether answers tell of the key's own limit in the `RateLimit` fields too.
+    """
     chosen = Algorithm(key.algorithm) if key.algorithm else route.algorithm or algorithm
-    hourly = Limit(HOURLY, key.rate_limit_per_hour, HOUR_MS, chosen)
+    hourly = Limit(HOURLY, key.rate_limit_per_hour, HOUR_MS, chosen, announced=announced)
     by_key = tuple(limit for limit in route.limits if limit.by is LimitBy.KEY)
     principal = Principal(key.id, key.account_id, tuple(sorted(key.scopes)), key.prefix)
     return Admit(principal, Charges(key.id, (hourly, *by_key)), identity_lines(principal))

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from gateway.core.oddities import Oddity, readings
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -82,7 +84,8 @@ class Route:
     """Where a matching request goes and what it needs.
 
     Exactly one of *upstream* (a name) and *answer* (the name of an answer of the gateway's own) is set. *scope* is
-    None on *public* routes. *emits* maps a method to the webhook event that its success announces.
+    None on *public* routes. *emits* maps a method to the webhook event that its success announces. *audience* is who
+    the upstream is in the signed identity that it wants, None if it wants none.
     """
 
     name: str
@@ -96,6 +99,8 @@ class Route:
     algorithm: Algorithm | None = None
     body_max_bytes: int = 10 * 1024 * 1024
     emits: Mapping[str, str] = field(default_factory=dict)
+    audience: str | None = None
+    allow_in_path: frozenset[Oddity] = frozenset()
     _endpoints: tuple[str, str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -133,6 +138,13 @@ class PathAmbiguous:
     """The path as sent and the path with its escapes resolved lead to different routes."""
 
 
+@dataclass(frozen=True, slots=True)
+class PathOdd:
+    """The path is odd in a way that its route, if it has one, does not allow."""
+
+    oddity: Oddity
+
+
 @dataclass(slots=True)
 class _Node:
     literals: dict[str, _Node] = field(default_factory=dict)
@@ -168,7 +180,7 @@ class _Node:
             node = node.literals.get(segment)
 
 
-Matched = PathUnknown | MethodUnknown | PathAmbiguous
+Matched = PathUnknown | MethodUnknown | PathAmbiguous | PathOdd
 _UNKNOWN = PathUnknown()
 
 
@@ -190,9 +202,17 @@ class RouteTable:
     def match(self, method: str, target: Target) -> Route | Matched:
         """Find the first route for *method* and *target*; HEAD goes where GET goes."""
         found = self._first(method, target.segments)
-        if target.decoded is not None and self._first(method, target.decoded) != found:
-            return PathAmbiguous()
-        return found
+        return found if target.decoded is None else self._agreed(found, method, target)
+
+    def _agreed(self, found: Route | Matched, method: str, target: Target) -> Route | Matched:
+        """Take what was found for the path as sent only if its other readings lead there too."""
+        assert target.decoded is not None
+        allowed = found.allow_in_path if isinstance(found, Route) else frozenset[Oddity]()
+        for oddity in Oddity:
+            if oddity in target.oddities and oddity not in allowed:
+                return PathOdd(oddity)
+        others = readings(target.path, target.oddities) if target.oddities else (target.decoded,)
+        return found if all(self._first(method, other) == found for other in others) else PathAmbiguous()
 
     def _first(self, method: str, segments: Sequence[str]) -> Route | Matched:
         found: list[int] = []

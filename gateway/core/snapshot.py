@@ -53,10 +53,14 @@ class UpstreamSettings:
 
 @dataclass(frozen=True, slots=True)
 class KeyFormat:
-    """Which credentials are ours: their prefixes, and whether keys without our checksum are looked up."""
+    """Which credentials are ours: their prefixes, and whether keys without our checksum are looked up.
+
+    *in_api_key* is whether a key may also come in the field X-API-Key.
+    """
 
     prefixes: tuple[str, ...] = ("bk_live_", "bk_test_")
     legacy: bool = False
+    in_api_key: bool = False
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -74,11 +78,26 @@ class RequestLimits:
     head_max_bytes: int = 32768
     fields_max: int = 100
     body_idle_s: float = 30.0
+    in_flight_max: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Bounds on client connections of one worker (seconds, counts); 0 for *requests_max* is no limit."""
+
+    head_s: float = 10.0
+    idle_s: float = 75.0
+    unread_s: float = 30.0
+    requests_max: int = 0
+    per_address_max: int = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything a request needs to know of the configuration. *version* is a short digest of the file."""
+    """Everything a request needs to know of the configuration. *version* is a short digest of the file.
+
+    *limits_announced* is whether answers have the `RateLimit` fields too.
+    """
 
     version: str
     routes: RouteTable
@@ -92,9 +111,11 @@ class Snapshot:
     on_limiter_error: str
     failed_authentications: Limit
     removed_headers: tuple[str, ...]
+    limits_announced: bool = False
+    connection_limits: ConnectionLimits = ConnectionLimits()
     hostname: str = "gateway"
     removed: Removed = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Compile what is removed from requests."""
-        object.__setattr__(self, "removed", Removed.compile(self.removed_headers))
+        object.__setattr__(self, "removed", Removed.compile(self.removed_headers, announced=self.limits_announced))

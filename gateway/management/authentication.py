@@ -11,6 +11,7 @@ from gateway.adapters.identity.jwks import fetch_jwks
 from gateway.adapters.memory.attempts import MemoryLoginAttempts
 from gateway.adapters.redis.attempts import RedisLoginAttempts
 from gateway.core.attempts import AttemptLimits
+from gateway.management.identity import IdentityTokens
 from gateway.management.jwks import JwksAnswer
 from gateway.management.login import Login
 from gateway.management.passwords import Passwords
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Authentication:
-    """Who asks, and the answers by which one becomes somebody; *close* it at the end."""
+    """Who asks, the answers by which one becomes somebody, and what upstreams are told; *close* it at the end."""
 
     sessions: Sessions
     login: Login
     jwks: JwksAnswer
+    identity: IdentityTokens
     resources: AsyncExitStack
 
     async def close(self) -> None:
@@ -57,6 +59,7 @@ def authentication(config: Config, database: Database, encryption: Encryption) -
         sessions=Sessions(database, tokens if auth.login else None, _provider(auth.jwt, resources)),
         login=Login(database, passwords, tokens, _throttle(config, resources)),
         jwks=JwksAnswer(signing_keys),
+        identity=IdentityTokens(signing_keys, auth.issuer, auth.identity_lifetime_s),
         resources=resources,
     )
 

@@ -20,6 +20,7 @@ CLOCK_SKEW_S: Final = 5
 """Seconds that the clock of an instance may be behind that of the one which issued a token."""
 
 FORM: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+TYPE: Final = "JWT"
 _HEADER: Final = frozenset({"alg", "kid", "typ"})
 _CLAIMS: Final = ("iss", "aud", "sub", "account", "role", "generation", "iat", "nbf", "exp")
 
@@ -62,7 +63,7 @@ class SessionTokens:
             "nbf": issued_at,
             "exp": issued_at + self._lifetime_s,
         }
-        token = jwt.encode(claims, signer.private_key, ALGORITHM, {"kid": signer.kid})
+        token = jwt.encode(claims, signer.private_key, ALGORITHM, {"kid": signer.kid, "typ": TYPE})
         return token, self._lifetime_s
 
     async def verify(self, token: str, now: float) -> Session | None:
@@ -97,7 +98,8 @@ def _kid(token: str) -> str | None:
         header = jwt.get_unverified_header(token)
     except (jwt.InvalidTokenError, RecursionError):
         return None
-    return header.get("kid") if header.keys() <= _HEADER else None
+    # The same keys sign other tokens, of another type.
+    return header.get("kid") if header.keys() <= _HEADER and header.get("typ") == TYPE else None
 
 
 def _in_time(claims: dict[str, Any], now: float) -> bool:

@@ -8,15 +8,14 @@ connection, so that it can never be taken for a whole one.
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from aiohttp import hdrs
 from aiohttp.http import HttpVersion11
 
 from gateway.adapters.http.faults import UpstreamFault
-from gateway.core.headers import RemovedNames, passed_lines, rate_limit_lines
+from gateway.core.headers import passed_lines, rate_limit_lines
 from gateway.proxy.body import ClientGone, framed_body
-from gateway.proxy.outbound import outbound_head
+from gateway.proxy.outbound import outbound_head, wanted_host
 from gateway.proxy.respond import CLOSES, GOES_ON, REASONS, connection_line
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from gateway.proxy.record import RequestRecord
     from gateway.proxy.respond import Written
     from gateway.telemetry.telemetry import Telemetry
-
-_REMOVED: Final = RemovedNames.from_answers()
 
 
 class Forwarder:
@@ -46,11 +43,12 @@ class Forwarder:
         """Forward and answer; raises UpstreamFault and the faults of bodies while nothing has been answered."""
         framing, body = framed_body(request, record)
         start, rest = outbound_head(request, record, admit, framing)
-        preserved = request.head.headers.get(hdrs.HOST) if upstream.settings.preserve_host else None
+        assert record.facts is not None
+        preserved = wanted_host(request.head, record.facts.target) if upstream.settings.preserve_host else ""
 
         def head(target: UpstreamTarget) -> bytes:
             record.target = target.name
-            return start + (target.authority if preserved is None else preserved).encode("ascii") + rest
+            return start + (preserved or target.authority).encode("ascii") + rest
 
         asked = perf_counter()
         answer = await upstream.forward(record.method, head, body)
@@ -121,11 +119,16 @@ class Forwarder:
 
 
 def _answer_head(
-    request: ClientRequest, record: RequestRecord, answer: UpstreamAnswer, framing: bytes, *, close: bool
+    request: ClientRequest,
+    record: RequestRecord,
+    answer: UpstreamAnswer,
+    framing: bytes,
+    *,
+    close: bool,
 ) -> bytes:
     status = answer.status
     lines = [b"HTTP/1.1 %d %b" % (status, answer.reason or REASONS.get(status, b""))]
-    lines += passed_lines(answer.fields, _REMOVED)
+    lines += passed_lines(answer.fields, record.snapshot.removed.from_answers)
     lines.append(b"X-Request-Id: %b\r\n" % record.request_id.encode())
     limits = b"" if record.taken is None else rate_limit_lines(record.taken)
     return b"".join((b"\r\n".join(lines), limits, framing, connection_line(request.head, close=close), b"\r\n"))

@@ -21,6 +21,7 @@ from gateway.core.decision import (
     InternalError,
     MethodNotAllowed,
     NotFound,
+    Overloaded,
     UpstreamFailed,
     UpstreamTimedOut,
     UsageUnrecordable,
@@ -28,7 +29,8 @@ from gateway.core.decision import (
 from gateway.core.denials import refuse
 from gateway.core.facts import RequestFacts
 from gateway.core.headers import rate_limit_lines
-from gateway.core.routes import MethodUnknown, PathAmbiguous, PathUnknown, Route
+from gateway.core.oddities import REASONS
+from gateway.core.routes import Matched, MethodUnknown, PathAmbiguous, PathOdd, PathUnknown, Route
 from gateway.proxy.body import BodyGarbledFault, BodyStalledFault, BodyTooLargeFault, ClientGone, read_body
 from gateway.proxy.forward import Forwarder
 from gateway.proxy.read import odd_request, read_facts, request_id_from
@@ -79,6 +81,8 @@ class Gateway:
         record = RequestRecord(request.head.method, request.peer, self._moments.now(), self._live.current)
         self.in_flight += 1
         try:
+            if self.in_flight > record.snapshot.request_limits.in_flight_max:
+                return self._refuse(request, record, Overloaded())
             return await self._serve(request, record)
         except UpstreamFault as fault:
             return self._refuse(request, record, self._blame(record, fault))
@@ -193,7 +197,7 @@ class Gateway:
         return CLOSES if close else GOES_ON
 
 
-def _no_route(found: PathUnknown | MethodUnknown | PathAmbiguous) -> Denial:
+def _no_route(found: Matched) -> Denial:
     match found:
         case PathUnknown():
             return NotFound()
@@ -201,3 +205,5 @@ def _no_route(found: PathUnknown | MethodUnknown | PathAmbiguous) -> Denial:
             return MethodNotAllowed(allowed)
         case PathAmbiguous():
             return BadRequest("The path leads to different routes with and without its escapes")
+        case PathOdd(oddity):
+            return BadRequest(REASONS[oddity])

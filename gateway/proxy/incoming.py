@@ -6,7 +6,7 @@ aiohttp keeps every property of a request in a cache that costs more than what m
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 from aiohttp.streams import EmptyStreamReader
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.http import RawRequestMessage
     from aiohttp.streams import StreamReader
-    from aiohttp.web_protocol import RequestHandler
 
     from gateway.proxy.server import ClientConnection
 
@@ -72,19 +71,19 @@ class Incoming(web.BaseRequest):
         self,
         message: RawRequestMessage,
         payload: StreamReader,
-        protocol: RequestHandler,
+        protocol: ClientConnection,
         writer: AbstractStreamWriter,
         task: asyncio.Task[None],
     ) -> None:
         """Keep what aiohttp gives (aiohttp calls this, as its request factory)."""
+        if protocol.is_last():
+            message = message._replace(should_close=True)
         super().__init__(message, payload, protocol, writer, task, asyncio.get_running_loop())
         self.head = message
         self.stream = payload
         self.has_stream = type(payload) is not EmptyStreamReader
         peer = protocol.peername
         self.peer: str = peer[0] if isinstance(peer, tuple) else ""
-        if cast("ClientConnection", protocol).ending:
-            self.close_after()
 
     def close_after(self) -> None:
         """Have the connection end with the answer, which says so unless it has begun."""

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import hdrs
 from multidict import istr
 
+from gateway.core.credentials import mentions_key
 from gateway.core.headers import passed_lines
 
 if TYPE_CHECKING:
+    from aiohttp.http import RawRequestMessage
+
     from gateway.core.decision import Admit
+    from gateway.core.paths import Target
     from gateway.proxy.incoming import ClientRequest
     from gateway.proxy.record import RequestRecord
 
@@ -28,9 +32,11 @@ def outbound_head(request: ClientRequest, record: RequestRecord, admit: Admit, f
     trusted = record.from_trusted
     removed = record.snapshot.removed
     lines = passed_lines(head.raw_headers, removed.from_trusted if trusted else removed.from_strangers)
-    if admit.principal is None and hdrs.AUTHORIZATION in headers and not _is_ours(headers[hdrs.AUTHORIZATION], record):
-        lines.append(f"Authorization: {headers[hdrs.AUTHORIZATION]}".encode("utf-8", "surrogateescape"))
-    wanted = headers.get(hdrs.HOST, "")
+    if (admit.principal is None or record.snapshot.key_format.in_api_key) and hdrs.AUTHORIZATION in headers:
+        authorization = headers[hdrs.AUTHORIZATION]
+        if not mentions_key(authorization, record.snapshot.key_format):
+            lines.append(f"Authorization: {authorization}".encode("utf-8", "surrogateescape"))
+    wanted = headers.get(hdrs.HOST, "") if facts.target.authority is None else wanted_host(head, facts.target)
     hops, scheme = record.peer, request.scheme
     if trusted:
         hops = ", ".join((*headers.getall(hdrs.X_FORWARDED_FOR, ()), hops))
@@ -45,9 +51,14 @@ def outbound_head(request: ClientRequest, record: RequestRecord, admit: Admit, f
     return start, b"".join((b"\r\n", b"\r\n".join(lines), admit.identity, framing, b"\r\n"))
 
 
-def _is_ours(authorization: str, record: RequestRecord) -> bool:
-    token = authorization.partition(" ")[2].strip()
-    return token.startswith(record.snapshot.key_format.prefixes)
+def wanted_host(head: RawRequestMessage, target: Target) -> str:
+    """Give the host that the client asked for, or nothing when it named two.
+
+    With a target in absolute form Host is to be ignored (RFC 9112 section 3.2.2), but a client that could choose
+    between the two would be seen in one place by who reads the one, and in another by who reads the other.
+    """
+    host = head.headers.get(hdrs.HOST, "")
+    return host if target.authority is None or target.authority.lower() == host.lower() else ""
 
 
 def _trace(sent: str | None, entropy: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs
 from aiohttp.http import HttpVersion10, HttpVersion11
+from multidict import istr
 
 from gateway.core import credentials
 from gateway.core.decision import (
@@ -21,7 +22,7 @@ from gateway.core.decision import (
 )
 from gateway.core.facts import RequestFacts
 from gateway.core.network import client_address
-from gateway.core.paths import TargetRefused, parse_target
+from gateway.core.paths import HOST, TargetRefused, parse_target
 from gateway.telemetry.metrics import METHODS
 
 if TYPE_CHECKING:
@@ -32,9 +33,10 @@ if TYPE_CHECKING:
     from gateway.core.snapshot import RequestLimits, Snapshot
     from gateway.proxy.incoming import ClientRequest
 
+API_KEY: Final = istr("X-API-Key")
 LENGTH_DIGITS_MAX: Final = 15
 HOSTS_REMEMBERED_MAX: Final = 1024
-_HOST: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%-]*(:[0-9]*)?|\[[0-9A-Fa-f:.]+\](:[0-9]*)?")
+_HOST: Final = re.compile(HOST)
 _METHOD: Final = re.compile(r"[A-Z]{1,20}")
 _TOKEN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _good_hosts: Final[set[str]] = set()
@@ -54,7 +56,7 @@ def read_facts(
     if isinstance(target, TargetRefused):
         return BadRequest(target.reason)
     headers = head.headers
-    address = peer
+    address: str | None = peer
     if snapshot.trusted_proxies.texts:
         address = client_address(
             peer,
@@ -64,9 +66,15 @@ def read_facts(
         )
     elif ":" in peer:
         address = client_address(peer, snapshot.trusted_proxies, (), ())
-    credential = credentials.read(headers.getall(hdrs.AUTHORIZATION, ()), snapshot.key_format)
+    if address is None:
+        return BadRequest("X-Forwarded-For and Forwarded name different clients")
+    authorization, key_format = headers.getall(hdrs.AUTHORIZATION, ()), snapshot.key_format
+    if key_format.in_api_key:
+        credential = credentials.read_both(authorization, headers.getall(API_KEY, ()), key_format)
+    else:
+        credential = credentials.read(authorization, key_format)
     if isinstance(credential, credentials.RepeatedCredential):
-        return BadRequest("More than one Authorization header")
+        return BadRequest(credential.reason)
     return RequestFacts(head.method, target, address, credential)
 
 

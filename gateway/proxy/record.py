@@ -6,7 +6,7 @@ from random import getrandbits
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.events import Origin, UsageEvent, encode, uuid7
+from gateway.core.events import UsageEvent, encode, uuid7
 from gateway.telemetry.telemetry import NO_ROUTE
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from gateway.telemetry.telemetry import Telemetry
 
 UNKNOWN_ENDPOINT: Final = "unknown"
-CLIENT_GONE_STATUS: Final = 499
-ORIGINS_MAX: Final = 10_000
 
 
 class RequestRecord:
@@ -88,39 +86,29 @@ class RequestRecord:
         else:
             name, upstream, endpoint = route.name, route.upstream, route.endpoint(facts.target)
         at, id_start = moments.stamp(self.now)
+        key = self.key
+        account_id, key_id = (None, None) if key is None else (key.account_id, key.id)
         event = UsageEvent(
             uuid7(id_start, self.entropy),
             at,
-            _origin(name, self.snapshot.version, upstream, self.key),
             self.request_id,
+            account_id,
+            key_id,
+            name,
             endpoint,
             self.method,
             "" if facts is None else facts.target.path,
             self.peer if facts is None else facts.client_address,
-            self.outcome,
             self.status,
+            self.outcome,
+            upstream,
             self.target,
             duration_us,
             self.upstream_us,
             self.bytes_in,
             self.bytes_out,
+            self.snapshot.version,
         )
         if self.recorded:
             journal.append(encode(event))
-        status = self.status or CLIENT_GONE_STATUS
-        telemetry.request(name, upstream, status, event)
-
-
-_origins: dict[tuple[str, str, str | None], str] = {}
-
-
-def _origin(route: str, version: str, upstream: str | None, key: KeyRecord | None) -> str:
-    """Give the text that a key's events on a route have in common; a few thousand are kept."""
-    name = (route, version, None if key is None else key.id)
-    text = _origins.get(name)
-    if text is None:
-        if len(_origins) >= ORIGINS_MAX:
-            _origins.clear()
-        account_id, key_id = (None, None) if key is None else (key.account_id, key.id)
-        text = _origins[name] = Origin(route, version, account_id, key_id, upstream).text
-    return text
+        telemetry.request(event)

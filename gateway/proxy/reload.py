@@ -14,7 +14,7 @@ from gateway.settings.compile import compile_snapshot
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from gateway.core.snapshot import Snapshot
     from gateway.settings.schema import Config
@@ -36,13 +36,15 @@ class _Prepared:
 class Reload:
     """Goes over to new settings in two steps, so that all workers can do the first before any does the second.
 
-    *live* is the cell that it fills, *config* says what is in force. *followers* are told after each change.
+    *live* is the cell that it fills, *config* says what is in force. *preparers* are called before a change, and
+    *followers* after it.
     """
 
     def __init__(self, config: Config, since: float, telemetry: Telemetry) -> None:
         """Put *config* in force, the first of this worker."""
         self._telemetry = telemetry
         self._waiting: _Prepared | None = None
+        self.preparers: list[Callable[[Config], Awaitable[None]]] = []
         self.followers: list[Callable[[], None]] = []
         self.config = config
         snapshot = compile_snapshot(config)
@@ -51,7 +53,7 @@ class Reload:
         self.live = Live(snapshot, upstreams)
         self._show(since)
 
-    def prepare(self, config: Config, since: float) -> None:
+    async def prepare(self, config: Config, since: float) -> None:
         """Make all that *config* needs; nothing is changed. Raises ValueError when something cannot be made."""
         snapshot = compile_snapshot(config)
         loop = asyncio.get_running_loop()
@@ -60,6 +62,8 @@ class Reload:
             known = self.live.upstreams.get(name)
             keeps = known is not None and known.settings == settings
             upstreams[name] = known if known is not None and keeps else Upstream(settings, loop)
+        for prepare in self.preparers:
+            await prepare(config)
         self._waiting = _Prepared(config, since, snapshot, upstreams)
 
     def commit(self) -> None:

@@ -28,6 +28,9 @@ ClaimName = Annotated[str, AfterValidator(_claim)]
 SigningKeyFile = Annotated[Path, AfterValidator(_key_file)]
 
 
+AUDIENCE = "gateway"
+
+
 class PasswordHash(Section):
     """The cost of argon2id; by default that of RFC 9106 for memory-constrained systems."""
 
@@ -80,13 +83,15 @@ class Auth(Section):
     token_lifetime_s: Whole = Field(default=3600, ge=60, le=86_400)
     """Seconds that a login lasts."""
     issuer: str = Field(default="gateway", min_length=1, max_length=200)
-    """What login tokens name as their issuer (`iss`)."""
-    audience: str = Field(default="gateway", min_length=1, max_length=200)
+    """What login tokens, and signed identities for upstreams, name as their issuer (`iss`)."""
+    identity_lifetime_s: Whole = Field(default=60, ge=10, le=300)
+    """Seconds that a signed identity lasts (`upstreams.*.signed_identity`). Half of them are left when it is sent."""
+    audience: str = Field(default=AUDIENCE, min_length=1, max_length=200)
     """What login tokens name as their audience (`aud`)."""
     signing_key_file: SigningKeyFile | None = None
-    """A PEM file with the Ed25519 key that login tokens are signed with, PKCS #8; further keys in it, private or
-    public, only verify. A relative path begins at the working directory. By default signing keys are made and kept in
-    Postgres."""
+    """A PEM file with the Ed25519 key that login tokens and identities are signed with, PKCS #8; further keys in it,
+    private or public, only verify. A relative path begins at the working directory. By default signing keys are made
+    and kept in Postgres."""
     password_hash: PasswordHash = PasswordHash()
     """What it costs to check a password."""
     login_throttle: LoginThrottle = LoginThrottle()

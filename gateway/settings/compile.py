@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Final
 from gateway.core.bucket import Algorithm, Limit, LimitBy
 from gateway.core.network import AddressSet
 from gateway.core.routes import Pattern, Route, RouteTable
-from gateway.core.snapshot import KeyFormat, RequestLimits, Snapshot, Timeouts, UpstreamSettings, UpstreamTarget
+from gateway.core.snapshot import (
+    ConnectionLimits,
+    KeyFormat,
+    RequestLimits,
+    Snapshot,
+    Timeouts,
+    UpstreamSettings,
+    UpstreamTarget,
+)
 from gateway.settings.fields import split_target
 
 if TYPE_CHECKING:
@@ -58,8 +66,11 @@ BUILT_IN_ROUTES: Final = (
 )
 """Routes in front of the configured ones; they check who asks themselves."""
 
-LOGIN_ROUTES: Final = frozenset({"auth.login", "auth.jwks"})
+LOGIN_ROUTES: Final = frozenset({"auth.login"})
 """Those among them that are not there without the built-in login."""
+
+SIGNED_ROUTES: Final = frozenset({"auth.jwks"})
+"""Those among them that are not there where nothing is signed: no login, and no identity for an upstream."""
 
 DOCUMENT_ROUTES: Final = frozenset({"openapi", "docs"})
 """Those among them that are not there with `management.docs: false`."""
@@ -68,7 +79,11 @@ DOCUMENT_ROUTES: Final = frozenset({"openapi", "docs"})
 def compile_snapshot(config: Config) -> Snapshot:
     """Compile *config*; total, because loading has refused what cannot be compiled."""
     failed = config.limits.failed_authentications
-    built_in = built_in_routes(login=config.auth.login, docs=config.management.docs)
+    built_in = built_in_routes(
+        login=config.auth.login,
+        identity=any(upstream.signed_identity for upstream in config.upstreams.values()),
+        docs=config.management.docs,
+    )
     return Snapshot(
         version=version_of(config),
         routes=RouteTable((*built_in, *(_route(route, config) for route in config.routes))),
@@ -76,14 +91,18 @@ def compile_snapshot(config: Config) -> Snapshot:
         upstreams={name: _upstream(name, upstream) for name, upstream in config.upstreams.items()},
         trusted_proxies=AddressSet(config.trusted_proxies),
         strip_prefixes=config.strip_prefixes,
-        key_format=KeyFormat(prefixes=config.keys.prefixes, legacy=config.keys.legacy),
+        key_format=KeyFormat(
+            prefixes=config.keys.prefixes, legacy=config.keys.legacy, in_api_key=config.keys.x_api_key
+        ),
         request_limits=RequestLimits(
             target_max_bytes=config.requests.target_max_bytes,
             field_max_bytes=config.requests.field_max_bytes,
             head_max_bytes=config.requests.head_max_bytes,
             fields_max=config.requests.fields_max,
             body_idle_s=config.requests.body_idle_s,
+            in_flight_max=config.requests.in_flight_max,
         ),
+        connection_limits=ConnectionLimits(**config.connections.model_dump()),
         algorithm=config.limits.algorithm,
         on_limiter_error=config.limits.on_error,
         failed_authentications=Limit(
@@ -92,14 +111,18 @@ def compile_snapshot(config: Config) -> Snapshot:
             window_ms=round(failed.capacity * 1000 / failed.refill_per_s),
             algorithm=Algorithm.TOKEN_BUCKET,
             by=LimitBy.ADDRESS,
+            announced=config.limits.ratelimit_fields,
         ),
-        removed_headers=config.headers.removed,
+        # Where X-API-Key may carry a key, it is removed whatever the list says.
+        removed_headers=(*config.headers.removed, *(("X-API-Key",) if config.keys.x_api_key else ())),
+        limits_announced=config.limits.ratelimit_fields,
     )
 
 
-def built_in_routes(*, login: bool, docs: bool) -> tuple[Route, ...]:
-    """Give the built-in routes that there are with or without the built-in *login* and the *docs*."""
-    absent = (frozenset() if login else LOGIN_ROUTES) | (frozenset() if docs else DOCUMENT_ROUTES)
+def built_in_routes(*, login: bool, identity: bool, docs: bool) -> tuple[Route, ...]:
+    """Give the built-in routes that there are, by whether there is a *login*, signed *identity* and the *docs*."""
+    wanted = ((login, LOGIN_ROUTES), (login or identity, SIGNED_ROUTES), (docs, DOCUMENT_ROUTES))
+    absent = {name for is_wanted, names in wanted if not is_wanted for name in names}
     return tuple(route for route in BUILT_IN_ROUTES if route.name not in absent)
 
 
@@ -126,12 +149,17 @@ def _route(route: RouteSettings, config: Config) -> Route:
                 window_ms=WINDOW_MS[limit.per],
                 algorithm=algorithm,
                 by=LimitBy(limit.by),
+                announced=config.limits.ratelimit_fields,
             )
             for number, limit in enumerate(route.limits, start=1)
         ),
         algorithm=route.algorithm,
         body_max_bytes=body_max_bytes,
+        allow_in_path=frozenset(route.allow_in_path),
         emits={str(method): event for method, event in route.emits.items()},
+        audience=route.upstream
+        if route.upstream is not None and config.upstreams[route.upstream].signed_identity
+        else None,
     )
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
+from gateway.core.oddities import BELOW_ONLY
 from gateway.core.routes import Pattern, PatternError, Route, RouteTable
+from gateway.settings.auth import AUDIENCE
 from gateway.settings.compile import BUILT_IN_ROUTES, built_in_routes, with_head
 from gateway.settings.fields import as_switch
 from gateway.settings.traffic import Method
@@ -35,7 +37,9 @@ def broken_rules(document: Document) -> Iterator[Finding]:
         yield from _destination(path, route)
         yield from _limits(path, route)
         yield from _emits(path, route)
+        yield from _oddities(path, route)
     yield from _never_matching(routes, document)
+    yield from _audiences(document)
 
 
 def _get(value: object, key: str) -> Any:
@@ -52,6 +56,21 @@ def _sequence(value: object) -> Sequence[Any]:
 
 def _is_on(document: Document, section: str, switch: str) -> bool:
     return as_switch(_get(_get(document.value, section), switch)) is not False
+
+
+def _signed(document: Document) -> list[str]:
+    """Name the upstreams that want a signed identity."""
+    upstreams = _mapping(_get(document.value, "upstreams"))
+    return [name for name, upstream in upstreams.items() if as_switch(_get(upstream, "signed_identity")) is True]
+
+
+def _audiences(document: Document) -> Iterator[Finding]:
+    """Find upstreams for which login tokens would be meant too: they are signed with the same keys."""
+    audience = _mapping(_get(document.value, "auth")).get("audience", AUDIENCE)
+    for name in _signed(document):
+        if name == audience:
+            what = f"upstreams.{name} wants a signed identity and is called as auth.audience is; expected two names"
+            yield ("upstreams", name, "signed_identity"), f"{what}, by which identities and login tokens are told apart"
 
 
 def _repeated_names(routes: list[tuple[int, Mapping[str, Any]]], document: Document) -> Iterator[Finding]:
@@ -118,6 +137,13 @@ def _emits(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:
             yield (*path, "emits", method), f"{what}; expected one of {', '.join(sorted(methods))}"
 
 
+def _oddities(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:
+    for position, oddity in enumerate(_sequence(route.get("allow_in_path"))):
+        if oddity in list(BELOW_ONLY) and not str(route.get("path")).endswith("**"):
+            what = f"routes[{path[1]}].allow_in_path has {oddity}, which has a reading with another number of segments"
+            yield (*path, "allow_in_path", position), f"{what}; expected a path that ends in /**"
+
+
 def _never_matching(routes: list[tuple[int, Mapping[str, Any]]], document: Document) -> Iterator[Finding]:
     compiled: list[Route] = []
     for index, route in routes:
@@ -128,7 +154,11 @@ def _never_matching(routes: list[tuple[int, Mapping[str, Any]]], document: Docum
             continue
         if methods:
             compiled.append(Route(str(index), pattern, with_head(methods)))
-    built_in = built_in_routes(login=_is_on(document, "auth", "login"), docs=_is_on(document, "management", "docs"))
+    built_in = built_in_routes(
+        login=_is_on(document, "auth", "login"),
+        identity=bool(_signed(document)),
+        docs=_is_on(document, "management", "docs"),
+    )
     for shadowed, by in RouteTable((*built_in, *compiled)).shadowed():
         index = int(shadowed.name)
         if by in built_in:

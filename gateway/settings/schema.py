@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from gateway.core.bucket import Algorithm
 from gateway.settings.auth import Auth
 from gateway.settings.changes import Needs
+from gateway.settings.clients import Connections, Requests
 from gateway.settings.fields import (
     BindAddress,
     HeaderName,
@@ -28,7 +29,7 @@ from gateway.settings.fields import (
 )
 from gateway.settings.stores import Postgres, Redis, Secrets, Usage
 from gateway.settings.tls import Tls  # noqa: TC001  # pydantic reads the annotations
-from gateway.settings.traffic import BODY_MAX_BYTES, RouteSettings, Upstream
+from gateway.settings.traffic import RouteSettings, Upstream  # noqa: TC001  # pydantic reads the annotations
 
 REMOVED_HEADERS = (
     "X-Consumer-*",
@@ -90,6 +91,9 @@ class Keys(Section):
     """What keys begin with; the first is the one for new keys."""
     legacy: Switch = False
     """Whether keys that were not issued here, without our checksum, work and can be imported."""
+    x_api_key: Switch = False
+    """Whether a key may also come as X-API-Key: bk_live_..., for clients that cannot send Authorization: Bearer. A key
+    in both is 400; with the key there, an Authorization that is not ours goes to the upstream."""
     cache_ttl_s: Annotated[Number, Needs.RESTART] = Field(default=25.0, gt=0, le=3600)
     """Seconds until a known key is read from Postgres again. Changes are announced and usually known much sooner. A
     change of the setting needs a restart."""
@@ -128,25 +132,11 @@ class Limits(Section):
     sliding_window never admits more than the limit in any hour."""
     on_error: Literal["local", "open", "closed"] = "local"
     """While Redis is away: local limits each worker by itself, open does not limit, closed refuses with 503."""
+    ratelimit_fields: Switch = False
+    """Whether answers also have RateLimit and RateLimit-Policy, the fields of the IETF's draft: of all limits of a
+    request, where X-RateLimit-* tell of the tightest. A route's limits are called by its name and their number."""
     failed_authentications: FailedAuthentications = FailedAuthentications()
     """The limit per client address on malformed and unknown keys."""
-
-
-class Requests(Section):
-    """Bounds on a request; what is larger is refused before anything is forwarded."""
-
-    target_max_bytes: Whole = Field(default=8192, ge=256, le=65536)
-    """Bytes that path and query may have together; more is 414."""
-    field_max_bytes: Whole = Field(default=8192, ge=256, le=65536)
-    """Bytes that one header field may have; more is 431."""
-    head_max_bytes: Whole = Field(default=32768, ge=1024, le=1_048_576)
-    """Bytes that the whole head of a request may have; more is 431."""
-    fields_max: Whole = Field(default=100, ge=10, le=1000)
-    """Header fields that a request may have; more is 431."""
-    body_max_bytes: Whole = Field(default=10_485_760, ge=0, le=BODY_MAX_BYTES)
-    """Bytes that a body may have where the route says nothing else; more is 413. By default 10 MiB."""
-    body_idle_s: Number = Field(default=30.0, gt=0, le=3600)
-    """Seconds without a byte while a body is on its way; after that 408."""
 
 
 class Management(Section):
@@ -212,13 +202,16 @@ class Config(Section):
     redis: Annotated[Redis, Needs.RESTART] = Redis()
     """The store of the rate limits. A change needs a restart."""
     trusted_proxies: tuple[Network, ...] = ()
-    """Addresses and CIDRs of proxies whose X-Forwarded-For and Forwarded are believed. By default nobody's."""
+    """Addresses and CIDRs of proxies whose X-Forwarded-For and Forwarded are believed. By default nobody's. Where a
+    request has both and they name different clients, it is 400: let proxies remove the one that they do not write."""
     strip_prefixes: tuple[PathPrefix, ...] = ("/v1",)
     """Prefixes that a path may have; the first that fits is taken off before routing and forwarding."""
     keys: Keys = Keys()
     """API keys: how they look, and how long what is known of them may be used."""
     limits: Limits = Limits()
     """Rate limits in general."""
+    connections: Connections = Connections()
+    """Bounds on client connections."""
     requests: Requests = Requests()
     """Bounds on a request."""
     usage: Annotated[Usage, Needs.RESTART] = Usage()

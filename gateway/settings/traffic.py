@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gateway.core.bucket import Algorithm  # noqa: TC001  # pydantic reads the annotations
+from gateway.core.oddities import Oddity  # noqa: TC001  # as above
 from gateway.settings.fields import (
     EventName,
     Number,
@@ -46,6 +47,10 @@ class Upstream(Section):
     """How long the service may take, in seconds."""
     preserve_host: Switch = False
     """Whether the service sees the client's Host field. By default it sees the target's host and port."""
+    signed_identity: Switch = False
+    """Whether the service gets X-Gateway-Identity: who asks, as a JWT that it can verify with the keys at
+    /.well-known/jwks.json. Its audience (`aud`) is the name of the upstream. While nothing can be signed, requests with
+    a key are refused with 503."""
     idle_connections_max: Whole = Field(default=128, ge=0, le=10_000)
     """How many unused connections to each target a worker keeps open for the next requests."""
 
@@ -85,5 +90,10 @@ class RouteSettings(Section):
     """The algorithm of all limits on this route, also the key's hourly one. By default that of limits.algorithm."""
     body_max_bytes: Whole | None = Field(default=None, ge=0, le=BODY_MAX_BYTES)
     """Bytes that the body of a request may have; more is 413. By default requests.body_max_bytes."""
+    allow_in_path: tuple[Oddity, ...] = ()
+    """What paths of this route may contain that is refused elsewhere, because servers read it differently:
+    encoded_slash (%2F), double_slash, dot_segments, backslash, semicolon, encoded_percent (%25), encoded_delimiter
+    (%3F, %23), control_character (%00) and invalid_utf8. Such a path is forwarded as it is, provided that every way to
+    read it leads to this route."""
     emits: dict[Method, EventName] = Field(default_factory=dict)
     """Webhook events that successful requests announce, by method, e.g. {POST: budget.created}."""

@@ -100,6 +100,11 @@ SHIP_FAILURES: Final = _counter("gateway_usage_ship_failures_total", "Attempts t
 POSTGRES_UP: Final = _gauge("gateway_postgres_up", "1 while every worker reaches Postgres.", merge="min")
 READY: Final = _gauge("gateway_ready", "1 while every worker is ready.", merge="min")
 CONNECTIONS: Final = _gauge("gateway_connections", "Client connections open.", "listener")
+CONNECTIONS_ENDED: Final = _counter(
+    "gateway_connections_ended_total",
+    "Client connections cut: address or descriptors (too many of them), head (late), unread (an answer not taken).",
+    "reason",
+)
 IN_FLIGHT: Final = _gauge("gateway_requests_in_flight", "Requests being served.")
 RESTARTS: Final = _counter("gateway_worker_restarts_total", "Workers started again after they ended by themselves.")
 BUILD: Final = _gauge("gateway_build_info", "Always 1; the label says what runs.", "version", merge="max")
@@ -157,6 +162,7 @@ METRICS: Final = (
     POSTGRES_UP,
     READY,
     CONNECTIONS,
+    CONNECTIONS_ENDED,
     IN_FLIGHT,
     RESTARTS,
     BUILD,

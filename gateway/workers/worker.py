@@ -74,19 +74,19 @@ class _Orders:
         try:
             while True:
                 message = await self._parent.receive()
-                problem = self._carry_out(worker, message)
+                problem = await self._carry_out(worker, message)
                 self._parent.send({"order": message["order"], "problem": problem})
         except ChannelClosed:
             log.warning("parent gone")
         finally:
             self._stopping.set()
 
-    def _carry_out(self, worker: Worker, message: dict[str, Any]) -> str | None:
-        """Do it at once, between two requests; gives what went wrong."""
+    async def _carry_out(self, worker: Worker, message: dict[str, Any]) -> str | None:
+        """Do it, what changes anything between two requests; gives what went wrong."""
         match message["order"]:
             case "prepare":
                 try:
-                    worker.reload.prepare(taken_over(message["settings"]), message["since"])
+                    await worker.reload.prepare(taken_over(message["settings"]), message["since"])
                 except ValueError as error:
                     return str(error)
             case "commit":

@@ -28,6 +28,7 @@ SAMPLES: dict[str, Any] = {
     "expired_at": 0.0,
     "address": "192.0.2.1",
     "required": "READ",
+    "in_api_key": True,
     "granted": (),
     "taken": _TAKEN,
     "limit": 1,

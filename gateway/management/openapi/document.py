@@ -26,6 +26,7 @@ API_VERSION: Final = "1"
 
 LOGIN: Final = "login"
 KEY: Final = "apiKey"
+KEY_FIELD: Final = "apiKeyField"
 
 _TAGS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -97,6 +98,12 @@ def _about(snapshot: Snapshot) -> str:
 
 def _security_schemes(snapshot: Snapshot) -> dict[str, Any]:
     prefix = snapshot.key_format.prefixes[0]
+    in_field = {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": f"The same API key, instead of in Authorization: `X-API-Key: {prefix}...`.",
+    }
     return {
         LOGIN: {
             "type": "http",
@@ -110,7 +117,17 @@ def _security_schemes(snapshot: Snapshot) -> dict[str, Any]:
             "bearerFormat": f"{prefix}...",
             "description": f"An API key: `Authorization: Bearer {prefix}...`.",
         },
+        **({KEY_FIELD: in_field} if snapshot.key_format.in_api_key else {}),
     }
+
+
+def _security(operation: Operation, route: Route, snapshot: Snapshot) -> list[dict[str, list[str]]]:
+    """Give the ways to say who asks, of which one is needed."""
+    if operation.login:
+        return [{LOGIN: []}]
+    if route.public:
+        return []
+    return [{KEY: []}, {KEY_FIELD: []}] if snapshot.key_format.in_api_key else [{KEY: []}]
 
 
 def _issuer(snapshot: Snapshot) -> str:
@@ -126,7 +143,7 @@ def _operation(operation: Operation, route: Route, snapshot: Snapshot) -> dict[s
         "tags": [operation.tag],
         "summary": operation.summary,
         "description": " ".join([operation.description, *_needs(route)]),
-        "security": [{LOGIN: []}] if operation.login else [{KEY: []}] if keyed else [],
+        "security": _security(operation, route, snapshot),
     }
     parameters = [*_path_parameters(operation, route), *_header_parameters(operation)]
     if operation.query is not None:

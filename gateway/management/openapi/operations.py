@@ -88,8 +88,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
         ),
         "jwks": Operation(
             tag="Login",
-            summary="Get the public keys of login tokens",
-            description="The keys that login tokens can be verified with, as a JWK set (RFC 7517).",
+            summary="Get the public keys of what is signed here",
+            description="The keys that login tokens, and identities for backends, can be verified with, as a JWK set "
+            "(RFC 7517).",
             answer=views.JsonWebKeySet,
             refusals=(known.UNAVAILABLE,),
         ),

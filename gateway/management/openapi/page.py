@@ -151,7 +151,7 @@ def _article(
 
 
 def _needs(operation: Mapping[str, Any]) -> str:
-    needed = [name for requirement in operation["security"] for name in requirement]
+    needed = [name for requirement in operation["security"][:1] for name in requirement]
     texts = {"login": "Needs a login token.", "apiKey": "Needs an API key."}
     return " ".join(texts[name] for name in needed) or "Needs no authentication."
 
@@ -160,7 +160,7 @@ def _curl(method: str, path: str, operation: Mapping[str, Any]) -> str:
     """Write a command that makes an example of this request."""
     command = "curl" if method == "GET" else f"curl -X {method}"
     lines = [f'{command} "$API{_PARAMETER.sub(lambda name: "$" + name[1].upper(), path)}"']
-    for requirement in operation["security"]:
+    for requirement in operation["security"][:1]:
         lines += [f'-H "Authorization: Bearer ${_AUTHORIZATION[name]}"' for name in requirement]
     if "requestBody" in operation:
         body = pretty(operation["requestBody"]["content"]["application/json"]["example"]).replace("'", "'\\''")

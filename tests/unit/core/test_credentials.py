@@ -24,6 +24,7 @@ from gateway.core.credentials import (
     issue,
     parse,
     read,
+    read_both,
     redact,
 )
 from gateway.core.snapshot import KeyFormat
@@ -169,3 +170,44 @@ def test_no_key_survives_redaction(before: str, number: int, after: str) -> None
 
 def test_redaction_leaves_other_text_alone() -> None:
     assert redact("keys begin with bk_live_ or bk_test_") == "keys begin with bk_live_ or bk_test_"
+
+
+OF_THE_BACKEND = "Bearer of.somebody.else"
+OTHER = OURS.prefixes[0] + "B" * 32
+
+
+@pytest.mark.parametrize(
+    ("authorization", "api_key", "found"),
+    [
+        ([], [], NoCredential()),
+        ([], [KEY], parse(KEY, OURS)),
+        ([], [f" \t{KEY} "], parse(KEY, OURS)),
+        ([f"Bearer {KEY}"], [], parse(KEY, OURS)),
+        ([f"Bearer {KEY}"], ["foreign"], parse(KEY, OURS)),
+        ([f"Bearer {KEY}"], [" "], parse(KEY, OURS)),
+        ([OF_THE_BACKEND], [KEY], parse(KEY, OURS)),
+        (["Basic YTpi"], [KEY], parse(KEY, OURS)),
+        (["Basic YTpi"], [""], NoCredential()),
+        ([OF_THE_BACKEND], ["foreign"], MalformedCredential()),
+        ([], [f"Bearer {KEY}"], MalformedCredential()),
+    ],
+)
+def test_a_key_is_read_where_it_is(authorization: list[str], api_key: list[str], found: object) -> None:
+    assert read_both(authorization, api_key, OURS) == found
+
+
+@pytest.mark.parametrize(
+    ("authorization", "api_key"),
+    [
+        ([f"Bearer {KEY}"], [KEY]),
+        ([f"Bearer {KEY}"], [OTHER]),
+        ([KEY], [OTHER]),
+        ([f"Bearer {KEY[:20]}"], [f"x {OTHER}"]),
+        ([], [KEY, KEY]),
+        ([], ["", KEY]),
+        ([f"Bearer {KEY}"], ["", ""]),
+        ([OF_THE_BACKEND, OF_THE_BACKEND], [KEY]),
+    ],
+)
+def test_two_keys_are_none(authorization: list[str], api_key: list[str]) -> None:
+    assert isinstance(read_both(authorization, api_key, OURS), RepeatedCredential)

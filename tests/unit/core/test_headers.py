@@ -100,6 +100,13 @@ def test_a_backend_cannot_set_what_is_ours(name: bytes) -> None:
     assert not RemovedNames.from_answers().start(name)
 
 
+def test_the_drafts_fields_are_the_backends_unless_we_send_them() -> None:
+    for name in (b"RateLimit", b"ratelimit-policy", b"RateLimit_Policy"):
+        assert RemovedNames.from_answers().start(name)
+        assert not RemovedNames.from_answers(announced=True).start(name)
+    assert RemovedNames.from_answers(announced=True).start(b"RateLimit-Limit")
+
+
 def test_what_a_backend_answers_otherwise_passes() -> None:
     names = RemovedNames.from_answers()
     assert names.start(b"Content-Type")
@@ -123,8 +130,24 @@ def test_the_tightest_bucket_is_described_in_whole_tokens_and_seconds() -> None:
     )
 
 
-@given(st.integers(0, 10**13), st.integers(0, 1000), st.integers(0, 3_600_000))
-def test_both_forms_of_the_rate_limit_fields_say_the_same(now_ms: int, remaining: int, full_in_ms: int) -> None:
-    taken = Taken(admitted=True, now_ms=now_ms, standings=(Standing(HOURLY, remaining, full_in_ms),))
+ANNOUNCED = Limit("hourly", 1000, 3_600_000, announced=True), Limit("a.b:1", 10, 60_001, announced=True)
+
+
+def test_every_announced_bucket_is_described_as_in_the_draft() -> None:
+    hourly, minute = ANNOUNCED
+    taken = Taken(
+        admitted=False, now_ms=1, standings=(Standing(hourly, 998, 3_601), Standing(minute, 0, 60_001, 5_001))
+    )
+    assert rate_limit_headers(taken)[4:] == (
+        ("RateLimit-Policy", '"hourly";q=1000;w=3600, "a.b:1";q=10;w=61'),
+        ("RateLimit", '"hourly";r=998;t=4, "a.b:1";r=0;t=6'),
+    )
+
+
+@given(st.integers(0, 10**13), st.integers(0, 1000), st.integers(0, 3_600_000), st.sampled_from([HOURLY, ANNOUNCED[0]]))
+def test_both_forms_of_the_rate_limit_fields_say_the_same(
+    now_ms: int, remaining: int, full_in_ms: int, limit: Limit
+) -> None:
+    taken = Taken(admitted=True, now_ms=now_ms, standings=(Standing(limit, remaining, full_in_ms),))
     lines = "".join(f"{name}: {value}\r\n" for name, value in rate_limit_headers(taken))
     assert rate_limit_lines(taken) == lines.encode()

@@ -49,6 +49,16 @@ def test_built_in_routes_stand_in_front(loaded: Load) -> None:
     assert (create.name, create.answer, create.body_max_bytes) == ("keys.create", "keys.create", 65536)
 
 
+def test_public_keys_are_there_for_logins_and_for_signed_identities(loaded: Load) -> None:
+    signed = RIGHT.replace("things: {", "things: {signed_identity: true, ")
+    assert signed != RIGHT
+    no_login = "auth: {login: false}\n"
+    for text, there in ((RIGHT, True), (RIGHT + no_login, False), (signed + no_login, True), (signed, True)):
+        snapshot = compile_snapshot(loaded(text))
+        assert isinstance(snapshot.routes.match("GET", _target("/.well-known/jwks.json")), Route) is there
+        assert isinstance(snapshot.routes.match("POST", _target("/auth/login")), Route) is (no_login not in text)
+
+
 @pytest.mark.parametrize(("setting", "there"), [("", True), ("management: {docs: false}\n", False)])
 def test_documents_are_there_unless_they_are_switched_off(loaded: Load, setting: str, there: bool) -> None:
     snapshot = compile_snapshot(loaded(RIGHT + setting))

@@ -30,6 +30,12 @@ WRONG = [
             'routes[1].upstream "thing" is not a known upstream; did you mean things? (upstreams are listed at line 5)',
         ],
     ),
+    (
+        f"{{{KEYED}, allow_in_path: [semicolon, encoded_slash]}}",
+        [
+            "routes[1].allow_in_path has encoded_slash, which has a reading with another number of segments; expected a path that ends in /**"
+        ],
+    ),
     (f"{{{PUBLIC}, scope: READ}}", ["routes[1] is public and has a scope; expected exactly one of the two"]),
     (
         "{name: x, methods: [GET], path: /x, upstream: things}",
@@ -108,6 +114,20 @@ def test_a_route_may_take_the_place_of_a_document_that_is_switched_off(problems:
     (problem,) = problems(settings)
     assert "the built-in route docs takes its requests" in problem
     assert len(loaded(settings + "management: {docs: false}\n").routes) == 2
+
+
+@pytest.mark.parametrize(("auth", "name"), [("", "gateway"), ("auth: {audience: things}\n", "things")])
+def test_an_upstream_with_signed_identity_is_not_called_as_logins_are(
+    problems: Problems, loaded: Load, auth: str, name: str
+) -> None:
+    settings = _with(READ).replace("things: {", f"{name}: {{signed_identity: true, ")
+    settings = settings.replace("upstream: things", f"upstream: {name}")
+    (problem,) = problems(settings + auth)
+    assert problem == (
+        f"gateway.yaml:6:{len(name) + 23}: upstreams.{name} wants a signed identity and is called as auth.audience is; "
+        "expected two names, by which identities and login tokens are told apart"
+    )
+    assert loaded(settings + "auth: {audience: logins}\n")
 
 
 def test_rules_are_checked_although_other_settings_of_the_route_are_wrong(problems: Problems) -> None:
