@@ -125,6 +125,17 @@ class Access:
         line = self._identity(admit.principal, audience, self._clock())
         return None if line is None else replace(admit, identity=admit.identity + line)
 
+    async def still_holds(self, facts: RequestFacts, route: Route) -> bool:
+        """Say whether what *facts* was admitted to *route* for would be admitted now; no limit is asked or charged."""
+        if route.public:
+            return True
+        assert isinstance(facts.credential, Credential)
+        try:
+            cached = await self._keys.find(facts.credential.digest)
+        except KeySourceDown:
+            return False
+        return cached is not None and refusal(facts, cached.record, route, self._clock()) is None
+
     async def _find(self, facts: RequestFacts, credential: Credential, snapshot: Snapshot) -> CachedKey | Verdict:
         """Look up a key that is not fresh in the cache."""
         if not could_be_ours(credential, snapshot.key_format):

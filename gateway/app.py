@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from gateway.jobs.deliver_usage import Delivery
     from gateway.management.identity import IdentityTokens
     from gateway.proxy.listening import Listening, Sockets
+    from gateway.proxy.watch import Watch
     from gateway.settings.schema import Config
 
 LISTENERS: Final = ("public", "internal")
@@ -78,6 +79,7 @@ class Worker:
     journal: Journal
     server: PublicServer
     reload: Reload
+    watch: Watch
     health: Health
     publisher: GaugePublisher
     delivery: Delivery
@@ -99,6 +101,7 @@ async def serve(
             "limiter": worker.limiter.run(),
             "listener": worker.listener.run(),
             **worker.delivery.jobs(),
+            "watch": worker.watch.run(),
             "gauges": worker.publisher.run(),
             "usage": UsageCaretaker(worker.database, config.usage.retention_days).run(),
             "expiry": expire_idempotency(worker.database),
@@ -182,6 +185,7 @@ async def _acquire(config: Config, since: float, seat: int, stack: AsyncExitStac
         upstreams=lambda: live.upstreams,
         connections=lambda: len(server.connections),
         in_flight=lambda: gateway.in_flight,
+        tunnels=lambda: gateway.watch.tunnels,
         sinks=delivery.sinks,
         limiter_up=lambda: limiter.up,
         postgres_up=lambda: database.ready,
@@ -190,7 +194,8 @@ async def _acquire(config: Config, since: float, seat: int, stack: AsyncExitStac
     )
     publisher = GaugePublisher(sources, telemetry)
     return Worker(
-        *(telemetry, database, limiter, listener, journal, server, reload, health, publisher, delivery, identity)
+        *(telemetry, database, limiter, listener, journal, server, reload, gateway.watch),
+        *(health, publisher, delivery, identity),
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.backends import backend
 from tests.demos import demo, demo_state, new_demo
@@ -27,9 +28,6 @@ from tests.serving import (
     start_gateway,
     tier,
 )
-
-if TYPE_CHECKING:
-    import pytest
 
 __all__ = [
     "backend",
@@ -63,6 +61,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--reloads", type=int, default=10, help="how often the settings change")
     group.addoption("--restarts", type=int, default=2, help="how often all workers are replaced")
     group.addoption("--outage-s", type=float, default=4.0, help="how long Postgres is away, in seconds")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes seconds: at the end it would leave all cores but one without work."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 # A shell that runs tests in the background has SIGINT ignored, and every process that is started here would inherit it.

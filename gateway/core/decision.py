@@ -157,6 +157,13 @@ class UpgradeRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class HandshakeRefused:
+    """A WebSocket handshake that is none."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class VersionRefused:
     """A protocol version other than HTTP/1.0 and HTTP/1.1."""
 
@@ -225,6 +232,7 @@ Denial = (
     | HeadTooLarge
     | ExpectationUnknown
     | UpgradeRefused
+    | HandshakeRefused
     | VersionRefused
     | Overloaded
     | KeysUnavailable

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from gateway.core import decision as d
 from gateway.core.headers import rate_limit_headers
+from gateway.core.websocket import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,6 +97,8 @@ def refuse(denial: d.Denial) -> Refusal:
             return _refuse_unequipped(denial)
         case d.UpstreamFailed() | d.UpstreamTimedOut():
             return _refuse_for_fault(denial)
+        case d.UpgradeRefused() | d.HandshakeRefused():
+            return _refuse_upgrade(denial)
         case _:
             return _refuse_request(denial)
 
@@ -167,6 +170,17 @@ def _refuse_for_fault(denial: d.UpstreamFailed | d.UpstreamTimedOut) -> Refusal:
             assert_never(denial)
 
 
+def _refuse_upgrade(denial: d.UpgradeRefused | d.HandshakeRefused) -> Refusal:
+    """Close, since what follows may not be HTTP, and name the version that would do (RFC 6455 section 4.4)."""
+    match denial:
+        case d.UpgradeRefused():
+            return Refusal(501, "not_implemented", "Upgrades such as WebSocket are not carried here", close=True)
+        case d.HandshakeRefused(reason):
+            return Refusal(400, "bad_request", reason, None, (("Sec-WebSocket-Version", VERSION),), close=True)
+        case _:
+            assert_never(denial)
+
+
 _RequestDenial = (
     d.BadRequest
     | d.NotFound
@@ -177,7 +191,6 @@ _RequestDenial = (
     | d.TargetTooLong
     | d.HeadTooLarge
     | d.ExpectationUnknown
-    | d.UpgradeRefused
     | d.VersionRefused
     | d.InternalError
 )
@@ -209,8 +222,6 @@ def _refuse_request(denial: _RequestDenial) -> Refusal:
             return Refusal(431, "header_fields_too_large", "The header fields are too many or too large", close=True)
         case d.ExpectationUnknown():
             return Refusal(417, "expectation_failed", "The only expectation that can be met is 100-continue")
-        case d.UpgradeRefused():
-            return Refusal(501, "not_implemented", "Upgrades such as WebSocket are not carried", close=True)
         case d.VersionRefused():
             return Refusal(505, "version_not_supported", "Use HTTP/1.1", close=True)
         case d.InternalError():

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from gateway.core.bucket import Algorithm, Limit
+    from gateway.core.cors import Cors
     from gateway.core.paths import Target
 
 _LITERAL: Final = re.compile(r"[A-Za-z0-9._~!$&'()+,=:@-]+")
@@ -85,7 +86,9 @@ class Route:
 
     Exactly one of *upstream* (a name) and *answer* (the name of an answer of the gateway's own) is set. *scope* is
     None on *public* routes. *emits* maps a method to the webhook event that its success announces. *audience* is who
-    the upstream is in the signed identity that it wants, None if it wants none.
+    the upstream is in the signed identity that it wants, None if it wants none. A WebSocket is carried where
+    *websocket_idle_s* is set, and ended after so long a silence. The answers of a *stream* may go on without end, as
+    long as the key may use the route. *cors* is None where browsers are not told anything.
     """
 
     name: str
@@ -101,6 +104,9 @@ class Route:
     emits: Mapping[str, str] = field(default_factory=dict)
     audience: str | None = None
     allow_in_path: frozenset[Oddity] = frozenset()
+    websocket_idle_s: float | None = None
+    stream: bool = False
+    cors: Cors | None = None
     _endpoints: tuple[str, str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.core.bucket import Algorithm, Limit
+    from gateway.core.cors import Cors
     from gateway.core.network import AddressSet
     from gateway.core.routes import RouteTable
 
@@ -96,7 +97,8 @@ class ConnectionLimits:
 class Snapshot:
     """Everything a request needs to know of the configuration. *version* is a short digest of the file.
 
-    *limits_announced* is whether answers have the `RateLimit` fields too.
+    *limits_announced* is whether answers have the `RateLimit` fields too; *cors* holds for requests that no route
+    takes.
     """
 
     version: str
@@ -113,6 +115,7 @@ class Snapshot:
     removed_headers: tuple[str, ...]
     limits_announced: bool = False
     connection_limits: ConnectionLimits = ConnectionLimits()
+    cors: Cors | None = None
     hostname: str = "gateway"
     removed: Removed = field(init=False, repr=False, compare=False)
 

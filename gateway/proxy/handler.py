@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
+from aiohttp import hdrs
 
 from gateway.adapters.http.faults import UpstreamFault, UpstreamTooSlow
 from gateway.core.answers import Answer, Answers, Asked, error_answer
@@ -33,9 +34,10 @@ from gateway.core.oddities import REASONS
 from gateway.core.routes import Matched, MethodUnknown, PathAmbiguous, PathOdd, PathUnknown, Route
 from gateway.proxy.body import BodyGarbledFault, BodyStalledFault, BodyTooLargeFault, ClientGone, read_body
 from gateway.proxy.forward import Forwarder
-from gateway.proxy.read import odd_request, read_facts, request_id_from
+from gateway.proxy.read import is_preflight, odd_request, opens_websocket, read_facts, request_id_from
 from gateway.proxy.record import RequestRecord
 from gateway.proxy.respond import CLOSES, GOES_ON, connection_line, own_answer
+from gateway.proxy.watch import Watch
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -72,7 +74,8 @@ class Gateway:
         self._journal = journal
         self._telemetry = telemetry
         self._moments = moments
-        self._forwarder = Forwarder(journal, telemetry, moments)
+        self.watch = Watch(access)
+        self._forwarder = Forwarder(journal, telemetry, moments, self.watch)
         self._refuse_unrecorded = refuse_unrecorded
         self.in_flight = 0
 
@@ -116,8 +119,12 @@ class Gateway:
 
         route = snapshot.routes.match(facts.method, facts.target)
         if not isinstance(route, Route):
-            return self._refuse(request, record, _no_route(route))
+            return self._without_route(request, record, route)
         record.route = route
+        if route.cors is not None:
+            record.cors = route.cors.lines(request.head.headers.getall(hdrs.ORIGIN, ()))
+            if is_preflight(request.head):
+                return self._preflight(request, record, route)
 
         if self._refuse_unrecorded and route.upstream is not None and self._journal.full:
             record.recorded = False
@@ -134,7 +141,31 @@ class Gateway:
             return self._refuse(request, record, odd)
         if route.upstream is None:
             return await self._answer(request, record, route, decision)
-        return await self._forwarder.forward(request, record, upstreams[route.upstream], decision)
+        upstream = upstreams[route.upstream]
+        if route.websocket_idle_s is not None and opens_websocket(request.head):
+            return await self._forwarder.forward(request, record, upstream, decision, upgrade=True)
+        return await self._forwarder.forward(request, record, upstream, decision)
+
+    def _without_route(self, request: ClientRequest, record: RequestRecord, found: Matched) -> Written:
+        """Answer what no route takes: a preflight for one that would, or a refusal that a browser may read."""
+        facts, snapshot, headers = record.facts, record.snapshot, request.head.headers
+        assert facts is not None
+        if is_preflight(request.head):
+            wanted = snapshot.routes.match(headers[hdrs.ACCESS_CONTROL_REQUEST_METHOD], facts.target)
+            if isinstance(wanted, Route) and wanted.cors is not None:
+                record.route = wanted
+                record.cors = wanted.cors.lines(headers.getall(hdrs.ORIGIN, ()))
+                return self._preflight(request, record, wanted)
+        if snapshot.cors is not None:
+            record.cors = snapshot.cors.lines(headers.getall(hdrs.ORIGIN, ()))
+        return self._refuse(request, record, _no_route(found))
+
+    def _preflight(self, request: ClientRequest, record: RequestRecord, route: Route) -> Written:
+        """Tell a browser what pages of its origin may do, without a key and without the upstream."""
+        assert route.cors is not None
+        record.outcome = "preflight"
+        fields = route.cors.preflight(request.head.headers.getall(hdrs.ORIGIN, ()))
+        return self._write(request, record, Answer(204, headers=fields))
 
     async def _answer(self, request: ClientRequest, record: RequestRecord, route: Route, admit: Admit) -> Written:
         """Answer a request that is for the gateway itself."""
@@ -185,7 +216,7 @@ class Gateway:
             record.request_id,
             self._moments.date(record.now),
             connection_line(request.head, close=close),
-            b"" if record.taken is None else rate_limit_lines(record.taken),
+            record.cors if record.taken is None else rate_limit_lines(record.taken) + record.cors,
             head=head_only,
         )
         record.status = answer.status

@@ -26,6 +26,7 @@ class RequestRecord:
     """Collects while the request is served; `finish` is called once, before the last byte of the answer leaves.
 
     *entropy* are 32 random hexadecimal digits, of which all ids of the request are made. They need not be secret.
+    *cors* are lines of the answer's head, whatever the answer is; *trailers* is whether the client understands those.
     """
 
     __slots__ = (
@@ -33,6 +34,7 @@ class RequestRecord:
         "_finished",
         "bytes_in",
         "bytes_out",
+        "cors",
         "entropy",
         "facts",
         "from_trusted",
@@ -48,6 +50,7 @@ class RequestRecord:
         "status",
         "taken",
         "target",
+        "trailers",
         "upstream_us",
     )
 
@@ -68,6 +71,8 @@ class RequestRecord:
         self.taken: Taken | None = None
         self.outcome = "admitted"
         self.recorded = True
+        self.cors = b""
+        self.trailers = False
         self.status: int | None = None
         self.target: str | None = None
         self.upstream_us: int | None = None

@@ -135,6 +135,7 @@ class PublicServer(web.Server):
         """
         # The factory makes Incoming of every request, which aiohttp's types cannot say.
         super().__init__(cast("Any", gateway), request_factory=cast("Any", Incoming), handler_cancellation=True)
+        self._watch = gateway.watch
         self._live = live
         self._journal = journal
         self._telemetry = telemetry
@@ -202,7 +203,8 @@ class PublicServer(web.Server):
                 request.close_after()
 
     def pre_shutdown(self) -> None:
-        """Close idle connections; busy ones close when they have answered."""
+        """Close idle connections and tunnels; busy ones close when they have answered."""
+        self._watch.drain()
         self._plain.pre_shutdown()
         super().pre_shutdown()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.bucket import Algorithm, Limit, LimitBy
+from gateway.core.cors import Cors
 from gateway.core.network import AddressSet
 from gateway.core.routes import Pattern, Route, RouteTable
 from gateway.core.snapshot import (
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.settings.schema import Config
+    from gateway.settings.traffic import Cors as CorsSettings
     from gateway.settings.traffic import RouteSettings, Upstream
 
 BUILT_IN_BODY_MAX_BYTES: Final = 65_536
@@ -79,11 +82,14 @@ DOCUMENT_ROUTES: Final = frozenset({"openapi", "docs"})
 def compile_snapshot(config: Config) -> Snapshot:
     """Compile *config*; total, because loading has refused what cannot be compiled."""
     failed = config.limits.failed_authentications
-    built_in = built_in_routes(
-        login=config.auth.login,
-        identity=any(upstream.signed_identity for upstream in config.upstreams.values()),
-        docs=config.management.docs,
-    )
+    built_in = [
+        replace(route, cors=_cors(config.cors, route.methods))
+        for route in built_in_routes(
+            login=config.auth.login,
+            identity=any(upstream.signed_identity for upstream in config.upstreams.values()),
+            docs=config.management.docs,
+        )
+    ]
     return Snapshot(
         version=version_of(config),
         routes=RouteTable((*built_in, *(_route(route, config) for route in config.routes))),
@@ -116,6 +122,7 @@ def compile_snapshot(config: Config) -> Snapshot:
         # Where X-API-Key may carry a key, it is removed whatever the list says.
         removed_headers=(*config.headers.removed, *(("X-API-Key",) if config.keys.x_api_key else ())),
         limits_announced=config.limits.ratelimit_fields,
+        cors=_cors(config.cors, ()),
     )
 
 
@@ -160,6 +167,22 @@ def _route(route: RouteSettings, config: Config) -> Route:
         audience=route.upstream
         if route.upstream is not None and config.upstreams[route.upstream].signed_identity
         else None,
+        websocket_idle_s=route.websocket_idle_s if route.websocket else None,
+        stream=route.stream,
+        cors=_cors(route.cors or config.cors, with_head(route.methods)),
+    )
+
+
+def _cors(cors: CorsSettings | None, methods: Iterable[str]) -> Cors | None:
+    if cors is None or not cors.origins:
+        return None
+    return Cors(
+        origins=frozenset(cors.origins),
+        methods=cors.methods or tuple(sorted(methods)),
+        headers=cors.headers,
+        exposed=cors.exposed,
+        max_age_s=cors.max_age_s,
+        credentials=cors.credentials,
     )
 
 

@@ -38,6 +38,7 @@ def broken_rules(document: Document) -> Iterator[Finding]:
         yield from _limits(path, route)
         yield from _emits(path, route)
         yield from _oddities(path, route)
+        yield from _carried(path, route)
     yield from _never_matching(routes, document)
     yield from _audiences(document)
 
@@ -142,6 +143,15 @@ def _oddities(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:
         if oddity in list(BELOW_ONLY) and not str(route.get("path")).endswith("**"):
             what = f"routes[{path[1]}].allow_in_path has {oddity}, which has a reading with another number of segments"
             yield (*path, "allow_in_path", position), f"{what}; expected a path that ends in /**"
+
+
+def _carried(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:
+    if as_switch(route.get("websocket")) is True and "GET" not in _sequence(route.get("methods")):
+        what = f"routes[{path[1]}] carries WebSockets but does not take GET, which opens them"
+        yield (*path, "websocket"), f"{what}; expected GET among its methods"
+    for setting in ("websocket", "stream"):
+        if as_switch(route.get(setting)) is True and route.get("upstream") is None:
+            yield (*path, setting), f"routes[{path[1]}].{setting} is for an upstream's answers; expected upstream: NAME"
 
 
 def _never_matching(routes: list[tuple[int, Mapping[str, Any]]], document: Document) -> Iterator[Finding]:

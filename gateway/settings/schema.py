@@ -29,7 +29,7 @@ from gateway.settings.fields import (
 )
 from gateway.settings.stores import Postgres, Redis, Secrets, Usage
 from gateway.settings.tls import Tls  # noqa: TC001  # pydantic reads the annotations
-from gateway.settings.traffic import RouteSettings, Upstream  # noqa: TC001  # pydantic reads the annotations
+from gateway.settings.traffic import Cors, RouteSettings, Upstream  # noqa: TC001  # pydantic reads the annotations
 
 REMOVED_HEADERS = (
     "X-Consumer-*",
@@ -232,6 +232,9 @@ class Config(Section):
     """The log. A change needs a restart."""
     headers: Headers = Headers()
     """Header fields of requests."""
+    cors: Cors | None = None
+    """Which pages of other origins may use all routes from a browser, also login and key management, where a route says
+    nothing else. By default none."""
     scopes: dict[ScopeName, str]
     """What keys can be allowed to do: the name of each scope, and a sentence about it for people."""
     upstreams: dict[UpstreamName, Upstream]

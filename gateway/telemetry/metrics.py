@@ -106,6 +106,15 @@ CONNECTIONS_ENDED: Final = _counter(
     "reason",
 )
 IN_FLIGHT: Final = _gauge("gateway_requests_in_flight", "Requests being served.")
+TUNNELS: Final = _gauge("gateway_tunnels_open", "WebSockets open.")
+TUNNELS_ENDED: Final = _counter(
+    "gateway_tunnels_ended_total",
+    "WebSockets ended, by what ended them: client, upstream, idle, access (the key may no longer), drain.",
+    "reason",
+)
+TUNNEL_BYTES: Final = _counter(
+    "gateway_tunnel_bytes_total", "Bytes through WebSockets, in from clients and out to them.", "route", "direction"
+)
 RESTARTS: Final = _counter("gateway_worker_restarts_total", "Workers started again after they ended by themselves.")
 BUILD: Final = _gauge("gateway_build_info", "Always 1; the label says what runs.", "version", merge="max")
 WORKERS: Final = _gauge("gateway_workers", "Workers running.")
@@ -164,6 +173,9 @@ METRICS: Final = (
     CONNECTIONS,
     CONNECTIONS_ENDED,
     IN_FLIGHT,
+    TUNNELS,
+    TUNNELS_ENDED,
+    TUNNEL_BYTES,
     RESTARTS,
     BUILD,
     WORKERS,

@@ -35,14 +35,13 @@ class Served:
 
     def __init__(self, idle_s: float, telemetry: Telemetry) -> None:
         limits = ConnectionLimits(head_s=idle_s, idle_s=idle_s)
-        clients = Clients(Live(replace(SNAPSHOT, connection_limits=limits)), telemetry)
+        clients = Clients(Live(replace(SNAPSHOT, connection_limits=limits), {}), telemetry)
         self.go_on = asyncio.Event()
         self.held = asyncio.Event()
         self.cancelled = asyncio.Event()
         self._complete = web.Server(self._answer, auto_decompress=False)
-        self.plain = PlainServer(
-            self._serve, self._complete, clients, write_buffer_bytes=1 << 16, parser_options=OPTIONS
-        )
+        self.plain = PlainServer(self._serve, self._complete, clients, write_buffer_bytes=1 << 16)
+        self.plain.parser_options = OPTIONS
         self._server: asyncio.Server | None = None
         self._clients: list[asyncio.StreamWriter] = []
 

@@ -100,6 +100,7 @@ CODES: list[tuple[d.Denial, int, str]] = [
     (d.HeadTooLarge(), 431, "header_fields_too_large"),
     (d.InternalError(), 500, "internal_error"),
     (d.UpgradeRefused(), 501, "not_implemented"),
+    (d.HandshakeRefused("no handshake"), 400, "bad_request"),
     (d.KeysUnavailable(), 503, "service_unavailable"),
     (d.LimiterUnavailable(), 503, "service_unavailable"),
     (d.IdentityUnavailable(), 503, "service_unavailable"),

@@ -66,6 +66,21 @@ WRONG = [
         ["routes[1].limits[0] counts by address on a route with a scope; expected by: key"],
     ),
     (
+        f"{{{KEYED.replace('GET', 'POST')}, websocket: true}}",
+        [("routes[1] carries WebSockets but does not take GET, which opens them; expected GET among its methods")],
+    ),
+    (
+        "{name: x, methods: [GET], path: /x, scope: READ, answer: webhooks.test, stream: true, websocket: true}",
+        [
+            "routes[1].stream is for an upstream's answers; expected upstream: NAME",
+            "routes[1].websocket is for an upstream's answers; expected upstream: NAME",
+        ],
+    ),
+    (
+        f"{{{KEYED}, cors: {{origins: ['*'], credentials: true}}}}",
+        ['cors.origins has "*", which excludes credentials and other origins; expected a list of origins'],
+    ),
+    (
         f"{{{KEYED}, emits: {{POST: thing.made}}}}",
         ["routes[1].emits names POST, which the route does not take; expected one of GET, HEAD"],
     ),
