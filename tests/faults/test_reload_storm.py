@@ -38,7 +38,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """More changes may take longer."""
     reloads: int = metafunc.config.getoption("reloads")
     restarts: int = metafunc.config.getoption("restarts")
-    limit = pytest.mark.timeout(60 + 3 * reloads + 20 * restarts)
+    limit = pytest.mark.timeout(120 + 6 * reloads + 60 * restarts)
     metafunc.parametrize(("reloads", "restarts"), [pytest.param(reloads, restarts, marks=limit)])
 
 
