@@ -10,7 +10,7 @@ import asyncio
 import signal
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.settings.schema import Config
+    from gateway.workers.process import WorkerProcess
 
 REMEDIES: Final = {Needs.RESTART: "gateway restart", Needs.START: "a stop and a start"}
 
@@ -144,12 +145,11 @@ class Parent:
             await asyncio.gather(*(worker.ask("abandon") for worker in workers))
             return sorted({problem for problem in problems if problem})
         self._config, self._since = config, since
-        for worker, problem in zip(
-            workers, await asyncio.gather(*(worker.ask("commit") for worker in workers)), strict=True
-        ):
-            if problem:
-                log.error("worker killed", pid=worker.pid, reason=problem)
-                await worker.kill()  # Its place is filled again, with the new settings.
+        # Who began meanwhile began with the old settings.
+        late = [worker for place in self._places for worker in place.workers if worker not in workers]
+        await asyncio.gather(
+            *(_go_over(worker, {}) for worker in workers), *(_go_over(worker, order) for worker in late)
+        )
         return []
 
     async def _replace(self, config: Config, before: Config) -> list[str]:
@@ -185,7 +185,7 @@ class Parent:
         return Start(
             command=self._crew.command,
             environ=self._crew.environ,
-            settings={"config": handed_over(self._config), "since": self._since},
+            settings=lambda: {"config": handed_over(self._config), "since": self._since},
             seat=seat,
             public=self._listeners.public(place),
             internal=self._listeners.internal,
@@ -196,3 +196,14 @@ class Parent:
         pids = [worker.pid for place in self._places for worker in place.workers]
         self._telemetry.set(metrics.WORKERS, len(pids))
         self._file.write(pids)
+
+
+async def _go_over(worker: WorkerProcess, order: dict[str, Any]) -> None:
+    """Have a worker go over to what it has prepared, or to what *order* has; one that cannot is killed.
+
+    Its place is filled again, with the new settings.
+    """
+    problem = (await worker.ask("prepare", **order) if order else None) or await worker.ask("commit")
+    if problem:
+        log.error("worker killed", pid=worker.pid, reason=problem)
+        await worker.kill()

@@ -13,7 +13,7 @@ import structlog
 from gateway.workers.channel import Channel, ChannelClosed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 CANNOT_START: Final = 78
 """Exit status of a worker whose start would fail again in the same way (EX_CONFIG)."""
@@ -28,12 +28,13 @@ log = structlog.get_logger()
 class Start:
     """What a worker is started with: the command, to which sockets and *seat* are appended, and its settings.
 
-    *seat* names the files of its own that it counts in; no two workers have the same one at a time.
+    *seat* names the files of its own that it counts in; no two workers have the same one at a time. *settings* gives
+    those that are in force by then.
     """
 
     command: Sequence[str]
     environ: Mapping[str, str]
-    settings: Any
+    settings: Callable[[], Any]
     seat: int
     public: socket.socket
     internal: socket.socket
@@ -71,7 +72,7 @@ class WorkerProcess:
                 pass_fds=files,
             )
         channel = await Channel.on(ours)
-        channel.send({"settings": start.settings})
+        channel.send({"settings": start.settings()})
         return cls(process, channel)
 
     @property
@@ -102,6 +103,8 @@ class WorkerProcess:
     async def ask(self, order: str, **more: Any) -> str | None:
         """Give an order and wait until it is carried out; gives what went wrong. A worker that has ended is content."""
         async with self._asked:
+            if self.gone:
+                return None
             self._channel.send({"order": order, **more})
             try:
                 async with asyncio.timeout(ANSWER_S):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +23,6 @@ from tests.wire import request_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from gateway.embedded.postgres import EmbeddedPostgres
     from gateway.embedded.valkey import EmbeddedValkey
@@ -228,3 +228,30 @@ def test_a_worker_that_is_started_again_has_the_settings_in_force_whatever_the_f
     # The parent holds the socket: who comes meanwhile waits for the new worker.
     with changed.connect(timeout_s=30) as wire:
         assert wire.ask("GET", NEW, changed.everything).status == 200
+
+
+def resources(pids: list[int]) -> tuple[int, int]:
+    """How many file descriptors the processes have, and how many bytes of memory."""
+    descriptors = sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids)
+    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
+    return descriptors, pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_many_reloads_leave_nothing_behind(changed: Gateway, backend: Backend) -> None:
+    urls = [changed.backend.url, backend.url]
+    pids = [changed.process.pid, *changed.workers]
+    key = changed.everything
+
+    def cycle(number: int) -> None:
+        targets = [urls[number % 2]]
+        changed.configure(lambda document: document["upstreams"]["budgets"].update(targets=targets))
+        assert changed.order("reload").problems == []
+        assert changed.ask("GET", BUDGETS, key).status == 200
+
+    for number in range(6):
+        cycle(number)
+    descriptors, memory = resources(pids)
+    for number in range(20):
+        cycle(number)
+    assert wait_until(lambda: resources(pids)[0] <= descriptors + 2, 5)
+    assert resources(pids)[1] - memory < 10_000_000

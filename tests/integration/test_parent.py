@@ -58,6 +58,8 @@ while line := lines.readline():
     note(order)
     if order in behaviour().get("mute", ()):
         continue
+    if order in behaviour().get("slow", ()) and sys.argv[-1] == "0":
+        time.sleep(0.7)
     problem = "no" if order in behaviour().get("refuse", ()) and sys.argv[-1] == "1" else None
     print(json.dumps({{"order": order, "problem": problem}}), file=lines, flush=True)
     if order == "retire":
@@ -147,6 +149,16 @@ async def test_a_worker_that_does_not_go_over_is_replaced_by_one_that_has(
     assert (await site.parent.reload()).problems == []
     await site.started(4)
     assert all(gone(pid) for pid in before)
+
+
+async def test_a_worker_that_begins_while_others_prepare_goes_over_too(site: Site) -> None:
+    site.behave(slow=["prepare"])
+    reloading = asyncio.ensure_future(site.parent.reload())
+    await eventually(lambda: len(site.notes("prepare")) == 2)
+    os.kill(next(pid for pid, seat in site.notes("started") if seat == "1"), signal.SIGKILL)
+    assert (await reloading).problems == []
+    await eventually(lambda: {pid for pid, _ in site.notes("started")[2:]} <= {pid for pid, _ in site.notes("commit")})
+    assert len(site.notes("started")) == 3
 
 
 async def test_workers_are_replaced_one_after_the_other_in_other_seats(site: Site) -> None:
