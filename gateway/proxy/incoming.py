@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 from aiohttp import hdrs, web
 from aiohttp.streams import EmptyStreamReader
 
+from gateway.proxy.head import RequestHead
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,8 +32,8 @@ class ClientRequest(Protocol):
     """
 
     @property
-    def head(self) -> RawRequestMessage:
-        """The head, as aiohttp parsed it."""
+    def head(self) -> RequestHead:
+        """The head."""
 
     @property
     def head_bytes(self) -> int | None:
@@ -97,7 +99,7 @@ class Incoming(web.BaseRequest):
         if protocol.is_last():
             message = message._replace(should_close=True)
         super().__init__(message, payload, protocol, writer, task, asyncio.get_running_loop())
-        self.head = message
+        self.head = RequestHead.from_message(message)
         self.stream = payload
         self.has_stream = type(payload) is not EmptyStreamReader
         peer = protocol.peername
@@ -105,7 +107,7 @@ class Incoming(web.BaseRequest):
 
     def close_after(self) -> None:
         """Have the connection end with the answer, which says so unless it has begun."""
-        self.head = self.head._replace(should_close=True)
+        self.head.should_close = True
 
     @property
     def unread(self) -> bool:

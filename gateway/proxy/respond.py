@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp.abc import AbstractStreamWriter
-    from aiohttp.http import RawRequestMessage
 
     from gateway.core.answers import Answer
+    from gateway.proxy.head import RequestHead
 
 REASONS: Final[Mapping[int, bytes]] = {status.value: status.phrase.encode() for status in HTTPStatus}
 
@@ -62,7 +62,7 @@ def cut(transport: asyncio.Transport, *, framed: bool) -> None:
     transport.abort()
 
 
-def connection_line(head: RawRequestMessage, *, close: bool) -> bytes:
+def connection_line(head: RequestHead, *, close: bool) -> bytes:
     """Give the Connection field, where the version's default does not say it already (RFC 9112 section 9.3)."""
     if close:
         return b"Connection: close\r\n"

@@ -146,24 +146,21 @@ class PublicServer(web.Server):
         self.follow()
 
     def follow(self) -> None:
-        """Parse what comes on new connections by the limits of the configuration that is in force now."""
+        """Treat new connections by the limits of the configuration that is in force now."""
         limits = self._live.current.request_limits
         # What is a little too large is a request that is refused, what is far too large is none.
         self._target_max = limits.target_max_bytes + PARSER_MARGIN
         field_max = limits.field_max_bytes + PARSER_MARGIN
-        parsing = {
+        self._options: dict[str, Any] = {
+            "access_log": None,
             "auto_decompress": False,
+            "keepalive_timeout": self._live.current.connection_limits.idle_s,
+            "lingering_time": LINGERING_S,
             "max_line_size": self._target_max,
             "max_field_size": field_max + (field_max == self._target_max),
             "max_headers": limits.fields_max + 1,
-        }
-        self._options: dict[str, Any] = parsing | {
-            "access_log": None,
-            "keepalive_timeout": self._live.current.connection_limits.idle_s,
-            "lingering_time": LINGERING_S,
             "tcp_keepalive": True,
         }
-        self._plain.parser_options = parsing
 
     def __call__(self) -> RequestHandler:
         """Make the protocol of a new connection (asyncio calls this)."""
