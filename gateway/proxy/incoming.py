@@ -105,6 +105,10 @@ class Incoming(web.BaseRequest):
         peer = protocol.peername
         self.peer: str = peer[0] if isinstance(peer, tuple) else ""
 
+    def close_after(self) -> None:
+        """Have the connection end with the answer, which says so unless it has begun."""
+        self.head.should_close = True
+
     @property
     def unread(self) -> bool:
         """Whether what comes next is not the next request: a part of the body, or another protocol."""
