@@ -9,7 +9,7 @@ import asyncio
 import gc
 import os
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +32,7 @@ from gateway.jobs.invalidate import Invalidator
 from gateway.jobs.look_after_usage import UsageCaretaker
 from gateway.jobs.publish_gauges import GaugePublisher, Sources
 from gateway.jobs.renew_certificates import renew_certificates
+from gateway.jobs.running import running
 from gateway.jobs.sync_journal import sync_journal
 from gateway.management.answers import management_answers
 from gateway.management.health import Health, internal_application
@@ -45,7 +46,7 @@ from gateway.telemetry import metrics
 from gateway.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine
     from pathlib import Path
 
     from gateway.adapters.http.upstream import Upstream
@@ -115,7 +116,7 @@ async def serve(
         jobs["certificates"] = renew_certificates(certificates.values())
         contexts = Contexts(*(certificates[name].context if name in certificates else None for name in LISTENERS))
         application = internal_application(worker.health, _counters(config), worker.publisher.publish)
-        async with _running(jobs), listening(worker.server, application, sockets, contexts) as open_listeners:
+        async with running(jobs), listening(worker.server, application, sockets, contexts) as open_listeners:
             _settle_memory()
             log.info("serving", pid=os.getpid(), slot=seat)
             await _end(worker, open_listeners, retired=await obey(worker))
@@ -259,29 +260,6 @@ def _health(
         was_reached=lambda: database.schema is not None and database.schema.usable,
         upstreams=lambda: {name: upstream.endpoints.report() for name, upstream in live.upstreams.items()},
     )
-
-
-@asynccontextmanager
-async def _running(jobs: Mapping[str, Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Run *jobs* beside the block; one that ends by itself is a bug, and ends the worker, which is then restarted."""
-    this = asyncio.current_task()
-    assert this is not None
-
-    def ended(task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
-            log.error("job ended", job=task.get_name(), exc_info=task.exception())
-            this.cancel()
-
-    tasks = [asyncio.get_running_loop().create_task(job, name=name) for name, job in jobs.items()]
-    for task in tasks:
-        task.add_done_callback(ended)
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.remove_done_callback(ended)
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _end(worker: Worker, open_listeners: Listening, *, retired: bool) -> None:
