@@ -18,6 +18,7 @@ import yaml
 
 from gateway.adapters.postgres.accounts import create_account
 from gateway.adapters.postgres.keys import CreatedKey, NewKey, create_key
+from gateway.core.oddities import Oddity
 from gateway.embedded.listening import free_port
 from gateway.workers.control import give_order
 from tests.demos import wait_until
@@ -64,6 +65,7 @@ def settings(backend_url: str) -> dict[str, Any]:
         name: {"targets": [backend_url], "timeouts": timeouts, "ejection": PATIENT}
         for name in ("budgets", "customers", "products")
     }
+    document["upstreams"]["hosted"] = {"targets": [backend_url], "timeouts": timeouts, "preserve_host": True}
     document["upstreams"]["gone"] = {"targets": [f"http://127.0.0.1:{free_port()}"], "ejection": PATIENT}
     route = {"name": "gone", "methods": ["GET", "POST"], "path": "/api/public/gone", "scope": "READ_BUDGETS"}
     document["routes"].append(route | {"upstream": "gone"})
@@ -79,15 +81,18 @@ def settings(backend_url: str) -> dict[str, Any]:
 
 
 def _further_routes() -> list[dict[str, Any]]:
-    """Routes with what the project's own have not: WebSockets, streams, and pages of other origins."""
+    """Routes with what the project's own have not: WebSockets, streams, pages of other origins, odd paths, own hosts."""
     usual = {"methods": ["GET", "POST"], "scope": "READ_BUDGETS", "upstream": "budgets"}
     return [
-        usual | {"name": name, "path": f"/api/public/{name}/**"} | more
+        usual | {"name": name.replace("/", "-"), "path": f"/api/public/{name}/**"} | more
         for name, more in {
             "sockets": {"websocket": True, "websocket_idle_s": SOCKET_IDLE_S},
             "streams": {"stream": True},
             "pages": {"cors": {"origins": [ORIGIN, "https://other.example.com:8443"], "credentials": True}},
             "open-pages": {"cors": {"origins": ["*"], "exposed": [], "max_age_s": 5}},
+            "files/private": {"scope": "WRITE_BUDGETS"},
+            "files": {"allow_in_path": [str(oddity) for oddity in Oddity]},
+            "hosted": {"upstream": "hosted"},
         }.items()
     ]
 
