@@ -6,7 +6,7 @@ aiohttp keeps every property of a request in a cache that costs more than what m
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from aiohttp import hdrs, web
 from aiohttp.streams import EmptyStreamReader
@@ -16,7 +16,6 @@ from gateway.proxy.head import RequestHead
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiohttp._websocket.reader import WebSocketReader
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.http import RawRequestMessage
     from aiohttp.streams import StreamReader
@@ -119,7 +118,7 @@ class Incoming(web.BaseRequest):
     def take_over(self, receive: Callable[[bytes], None]) -> None:
         """Have *receive* called with all that comes from now on, instead of parsing it."""
         # It is what aiohttp does for its own WebSockets, and all that it asks of a reader of them.
-        self.protocol.set_parser(cast("WebSocketReader", _Receiver(receive)))
+        self.protocol.set_parser(cast("Any", _Receiver(receive)))
 
     def pause(self) -> None:
         """Let the client wait: nothing more is received."""
