@@ -178,7 +178,7 @@ async def _acquire(config: Config, since: float, seat: int, stack: AsyncExitStac
 
     delivery = usage_delivery(config, database, journal, telemetry)
     stack.push_async_callback(delivery.close)
-    health = _health(database, limiter, listener, identity)
+    health = _health(database, limiter, listener, identity, reload)
     sources = Sources(
         keys=keys,
         journal=journal,
@@ -238,7 +238,13 @@ def _database(config: Config) -> Database:
     )
 
 
-def _health(database: Database, limiter: RedisLimiter, listener: KeyChangeListener, identity: IdentityTokens) -> Health:
+def _health(
+    database: Database,
+    limiter: RedisLimiter,
+    listener: KeyChangeListener,
+    identity: IdentityTokens,
+    reload: Reload,
+) -> Health:
     return Health(
         checks={
             "postgres": lambda: None if database.ready else database.why,
@@ -249,6 +255,7 @@ def _health(database: Database, limiter: RedisLimiter, listener: KeyChangeListen
             "keyChanges": lambda: None if listener.connected else "not listening for key changes",
         },
         was_reached=lambda: database.schema is not None and database.schema.usable,
+        upstreams=lambda: {name: upstream.endpoints.report() for name, upstream in reload.live.upstreams.items()},
     )
 
 

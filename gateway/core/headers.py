@@ -184,9 +184,9 @@ def rate_limit_headers(taken: Taken) -> tuple[tuple[str, str], ...]:
     reset_s = -(-(taken.now_ms + tightest.full_in_ms) // 1000)
     return (
         ("X-RateLimit-Limit", str(tightest.limit.capacity)),
+        ("X-RateLimit-Window", str(-(-tightest.limit.window_ms // 1000))),
         ("X-RateLimit-Remaining", str(tightest.remaining)),
         ("X-RateLimit-Reset", str(reset_s)),
-        ("X-RateLimit-Window", str(-(-tightest.limit.window_ms // 1000))),
         *(announced_headers(taken) if tightest.limit.announced else ()),
     )
 

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from gateway.jobs.publish_upstreams import publish_upstream
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ class GaugePublisher:
         self._sources = sources
         self._telemetry = telemetry
         self._published: dict[tuple[str, ...], int] = {}
-        self._upstreams: set[str] = set()
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -71,14 +71,8 @@ class GaugePublisher:
         telemetry.set(metrics.POSTGRES_UP, sources.postgres_up())
         telemetry.set(metrics.KEY_CHANGES_CONNECTED, sources.listening())
         telemetry.set(metrics.READY, sources.ready())
-        upstreams = sources.upstreams()
-        for name, upstream in upstreams.items():
-            telemetry.set(metrics.UPSTREAM_CONNECTIONS, upstream.idle_count, name, "idle")
-            telemetry.set(metrics.UPSTREAM_CONNECTIONS, upstream.busy_count, name, "busy")
-        for name in self._upstreams - upstreams.keys():
-            telemetry.set(metrics.UPSTREAM_CONNECTIONS, 0, name, "idle")
-            telemetry.set(metrics.UPSTREAM_CONNECTIONS, 0, name, "busy")
-        self._upstreams = set(upstreams)
+        for name, upstream in sources.upstreams().items():
+            publish_upstream(name, upstream, telemetry)
 
     def _grow(self, metric: metrics.Metric, total: int, *values: str) -> None:
         key = (metric.name, *values)

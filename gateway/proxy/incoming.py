@@ -96,7 +96,7 @@ class Incoming(web.BaseRequest):
         task: asyncio.Task[None],
     ) -> None:
         """Keep what aiohttp gives (aiohttp calls this, as its request factory)."""
-        if protocol.is_last():
+        if protocol.is_last() and not message.upgrade:
             message = message._replace(should_close=True)
         super().__init__(message, payload, protocol, writer, task, asyncio.get_running_loop())
         self.head = RequestHead.from_message(message)

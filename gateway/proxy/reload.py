@@ -51,6 +51,8 @@ class Reload:
         loop = asyncio.get_running_loop()
         upstreams = {name: Upstream(settings, loop) for name, settings in snapshot.upstreams.items()}
         self.live = Live(snapshot, upstreams)
+        for upstream in upstreams.values():
+            upstream.start()
         self._show(since)
 
     async def prepare(self, config: Config, since: float) -> None:
@@ -64,6 +66,8 @@ class Reload:
             upstreams[name] = known if known is not None and keeps else Upstream(settings, loop)
         for prepare in self.preparers:
             await prepare(config)
+        for upstream in upstreams.values():
+            upstream.start()  # Names are looked up by the time that they are needed.
         self._waiting = _Prepared(config, since, snapshot, upstreams)
 
     def commit(self) -> None:
@@ -76,6 +80,7 @@ class Reload:
         for name, upstream in before.items():
             if prepared.upstreams.get(name) is not upstream:
                 upstream.retire()
+                self._telemetry.forget_gauges("gateway_upstream_", name)
         for follow in self.followers:
             follow()
         self._show(prepared.since)
@@ -83,7 +88,11 @@ class Reload:
 
     def abandon(self) -> None:
         """Forget what was prepared."""
-        self._waiting = None
+        prepared, self._waiting = self._waiting, None
+        if prepared is not None:
+            for name, upstream in prepared.upstreams.items():
+                if self.live.upstreams.get(name) is not upstream:
+                    upstream.close()
 
     def close(self) -> None:
         """Let the connections to upstreams go."""

@@ -18,7 +18,7 @@ from gateway.proxy.watch import Watched
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
-    from gateway.adapters.http.upstream import UpstreamAnswer
+    from gateway.adapters.http.answer import UpstreamAnswer
     from gateway.proxy.incoming import ClientRequest, Incoming
     from gateway.proxy.record import RequestRecord
     from gateway.proxy.respond import Written
