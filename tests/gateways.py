@@ -65,7 +65,12 @@ def settings(backend_url: str) -> dict[str, Any]:
         name: {"targets": [backend_url], "timeouts": timeouts, "ejection": PATIENT}
         for name in ("budgets", "customers", "products")
     }
-    document["upstreams"]["hosted"] = {"targets": [backend_url], "timeouts": timeouts, "preserve_host": True}
+    document["upstreams"]["hosted"] = {
+        "targets": [backend_url],
+        "timeouts": timeouts,
+        "ejection": PATIENT,
+        "preserve_host": True,
+    }
     document["upstreams"]["gone"] = {"targets": [f"http://127.0.0.1:{free_port()}"], "ejection": PATIENT}
     route = {"name": "gone", "methods": ["GET", "POST"], "path": "/api/public/gone", "scope": "READ_BUDGETS"}
     document["routes"].append(route | {"upstream": "gone"})
