@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ ALWAYS_REMOVED: Final = frozenset(
 OURS: Final = ("x-gateway-",)
 """Name prefixes that only we may set, in both directions."""
 
+_REWRITTEN: Final = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-api-key")
 ANNOUNCED: Final = frozenset({"ratelimit", "ratelimit-policy"})
 """Fields of an answer in which the IETF's draft describes limits."""
 TRAILERS_REMOVED: Final = frozenset(
@@ -117,6 +119,29 @@ class RemovedNames:
         return start
 
 
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Which fields are removed: everything suspicious from strangers, less from trusted proxies; ours from answers."""
+
+    from_strangers: RemovedNames
+    from_trusted: RemovedNames
+    from_answers: RemovedNames
+    from_answers_with_cors: RemovedNames
+
+    @classmethod
+    def compile(cls, configured: Iterable[str], *, announced: bool) -> Removed:
+        """Compile the *configured* list; from trusted proxies only what we write ourselves is removed.
+
+        *announced* is whether the `RateLimit` fields of answers are ours.
+        """
+        return cls(
+            RemovedNames.from_requests(configured),
+            RemovedNames.from_requests(_REWRITTEN),
+            RemovedNames.from_answers(announced=announced),
+            RemovedNames.from_answers("access-control-", announced=announced),
+        )
+
+
 def passed_lines(fields: Iterable[Field], removed: RemovedNames) -> list[bytes]:
     """Give the fields that pass on, each as a line without its end, in their order and spelling.
 
@@ -159,9 +184,9 @@ def rate_limit_headers(taken: Taken) -> tuple[tuple[str, str], ...]:
     reset_s = -(-(taken.now_ms + tightest.full_in_ms) // 1000)
     return (
         ("X-RateLimit-Limit", str(tightest.limit.capacity)),
+        ("X-RateLimit-Window", str(-(-tightest.limit.window_ms // 1000))),
         ("X-RateLimit-Remaining", str(tightest.remaining)),
         ("X-RateLimit-Reset", str(reset_s)),
-        ("X-RateLimit-Window", str(-(-tightest.limit.window_ms // 1000))),
         *(announced_headers(taken) if tightest.limit.announced else ()),
     )
 
@@ -191,14 +216,10 @@ def rate_limit_lines(taken: Taken) -> bytes:
     """Give the rate-limit fields as bytes of a head, for the path that every request takes."""
     tightest = taken.standings[0] if len(taken.standings) == 1 else taken.tightest
     limit = tightest.limit
-    lines = (
-        b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\nX-RateLimit-Window: %d\r\n"
-        % (
-            limit.capacity,
-            tightest.remaining,
-            -(-(taken.now_ms + tightest.full_in_ms) // 1000),
-            -(-limit.window_ms // 1000),
-        )
+    lines = b"%bX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n" % (
+        limit.lines,
+        tightest.remaining,
+        -(-(taken.now_ms + tightest.full_in_ms) // 1000),
     )
     if limit.announced:
         lines += "".join([f"{name}: {value}\r\n" for name, value in announced_headers(taken)]).encode("ascii")

@@ -9,9 +9,7 @@ Trailers pass to a client that says that it understands them; those of requests 
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import contextmanager
-from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -24,11 +22,12 @@ from gateway.core.websocket import UPGRADE_LINES
 from gateway.proxy.body import ClientGone, framed_body
 from gateway.proxy.incoming import Incoming
 from gateway.proxy.outbound import outbound_head, wanted_host
-from gateway.proxy.respond import CLOSES, GOES_ON, REASONS, connection_line, cut
+from gateway.proxy.respond import CLOSES, GOES_ON, REASONS, connection_line, reset_at_end
 from gateway.proxy.tunnel import Tunnel, require_accepted
 from gateway.proxy.watch import Watched
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterator
 
     from gateway.adapters.http.answer import UpstreamAnswer
@@ -38,28 +37,25 @@ if TYPE_CHECKING:
     from gateway.core.upstreams import UpstreamTarget
     from gateway.proxy.incoming import ClientRequest
     from gateway.proxy.moments import Moments
-    from gateway.proxy.outbound import Removed
     from gateway.proxy.record import RequestRecord
     from gateway.proxy.respond import Written
     from gateway.proxy.watch import Watch
     from gateway.telemetry.telemetry import Telemetry
 
 _REMOVED_TRAILERS: Final = RemovedNames.from_trailers()
+_CHUNKED_LINE: Final = b"Transfer-Encoding: chunked\r\n"
 _TE_LINES: Final = b"Connection: TE\r\nTE: trailers\r\n"
 
 
 class Forwarder:
     """Carries requests to upstreams and answers back."""
 
-    def __init__(
-        self, journal: Journal, telemetry: Telemetry, moments: Moments, removed: Removed, watch: Watch
-    ) -> None:
-        """Take the collaborators that record and watch what is done, and the fields that do not pass."""
+    def __init__(self, journal: Journal, telemetry: Telemetry, moments: Moments, watch: Watch) -> None:
+        """Take the collaborators that record and watch what is done."""
         self._watch = watch
         self._journal = journal
         self._telemetry = telemetry
         self._moments = moments
-        self._removed = removed
 
     async def forward(
         self, request: ClientRequest, record: RequestRecord, upstream: Upstream, admit: Admit, *, upgrade: bool = False
@@ -73,10 +69,10 @@ class Forwarder:
         framing, body = framed_body(request, record)
         if upgrade:
             framing += UPGRADE_LINES
-        elif hdrs.TE in request.head.headers and wants_trailers(request.head.headers.getall(hdrs.TE)):
+        elif request.head.special and wants_trailers(request.head.headers.getall(hdrs.TE, ())):
             record.trailers = True
             framing += _TE_LINES
-        start, rest = outbound_head(request, record, admit, self._removed, framing)
+        start, rest = outbound_head(request, record, admit, framing)
         assert record.facts is not None
         preserved = wanted_host(request.head, record.facts.target) if upstream.settings.preserve_host else ""
 
@@ -104,7 +100,7 @@ class Forwarder:
         if transport is None:
             raise ClientGone
         require_accepted(request, answer)
-        head = _answer_head(request, record, answer, self._removed, UPGRADE_LINES, close=False)
+        head = _answer_head(request, record, answer, UPGRADE_LINES, close=False)
         record.finish(self._journal, self._telemetry, self._moments)
         self._journal.answer(transport, head)
         self._journal.flush()
@@ -120,7 +116,7 @@ class Forwarder:
         length = answer.length if without_body else len(body)
         close = request.head.should_close or request.unread
         framing = b"" if length is None or answer.status == 204 else b"Content-Length: %d\r\n" % length
-        head = _answer_head(request, record, answer, self._removed, framing, close=close)
+        head = _answer_head(request, record, answer, framing, close=close)
         record.bytes_out = len(body)
         record.finish(self._journal, self._telemetry, self._moments)
         self._journal.answer(transport, head + body)
@@ -137,14 +133,15 @@ class Forwarder:
         length = answer.length
         chunked = length is None and request.head.version == HttpVersion11
         close = request.head.should_close or request.unread or (length is None and not chunked)
-        framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+        framing = _CHUNKED_LINE if chunked else b""
         if length is not None:
             framing = b"Content-Length: %d\r\n" % length
-        framed = chunked or length is not None
         self._journal.flush()
-        transport.write(_answer_head(request, record, answer, self._removed, framing, close=close))
-        with self._watched(record, transport, framed=framed):
-            await self._flow(request, record, answer, transport, chunked=chunked, framed=framed)
+        transport.write(_answer_head(request, record, answer, framing, close=close))
+        if not framing:
+            reset_at_end(transport, on=True)
+        with self._watched(record, transport):
+            await self._flow(request, record, answer, transport, framing)
         return CLOSES if close else GOES_ON
 
     async def _flow(
@@ -153,20 +150,16 @@ class Forwarder:
         record: RequestRecord,
         answer: UpstreamAnswer,
         transport: asyncio.Transport,
-        *,
-        chunked: bool,
-        framed: bool,
+        framing: bytes,
     ) -> None:
-        stream = record.route is not None and record.route.stream
-        # A stream has no time in all, so its client may not stop reading for ever.
-        drain = partial(_drain, request, record.snapshot.request_limits.body_idle_s) if stream else request.drain
+        chunked = framing is _CHUNKED_LINE
         last = False
         while not last:
             try:
                 data, last = await answer.read()
             except UpstreamFault:
                 record.finish(self._journal, self._telemetry, self._moments)
-                cut(transport, framed=framed)
+                transport.abort()
                 raise ClientGone from None
             record.bytes_out += len(data)
             if chunked and data:
@@ -175,17 +168,18 @@ class Forwarder:
                 record.finish(self._journal, self._telemetry, self._moments)
                 self._journal.flush()
                 data = data + _last_chunk(record, answer) if chunked else data
+                if not framing:
+                    reset_at_end(transport, on=False)
             if transport.is_closing():
                 raise ClientGone
             transport.write(data)
             try:
-                await drain()
-            except (ConnectionError, TimeoutError):
-                cut(transport, framed=framed)
+                await request.drain()
+            except ConnectionError:
                 raise ClientGone from None
 
     @contextmanager
-    def _watched(self, record: RequestRecord, transport: asyncio.Transport, *, framed: bool) -> Iterator[None]:
+    def _watched(self, record: RequestRecord, transport: asyncio.Transport) -> Iterator[None]:
         """Have the answer end when its key may no longer have it, where the route says that it may go on for ever."""
         facts, route = record.facts, record.route
         if facts is None or route is None or not route.stream:
@@ -194,7 +188,7 @@ class Forwarder:
 
         def end(_: str) -> None:
             record.outcome = "access_ended"
-            cut(transport, framed=framed)
+            transport.abort()
 
         watched = Watched(facts, route, end)
         self._watch.add(watched)
@@ -204,29 +198,25 @@ class Forwarder:
             self._watch.remove(watched)
 
 
-async def _drain(request: ClientRequest, seconds: float) -> None:
-    async with asyncio.timeout(seconds):
-        await request.drain()
-
-
 def _last_chunk(record: RequestRecord, answer: UpstreamAnswer) -> bytes:
-    """Give the end of a chunked answer, with its trailers if the client understands them (RFC 9112 section 7.1.2)."""
+    """Give the end of a chunked answer, with trailers if the client understands them (RFC 9112 section 7.1.2)."""
     if answer.trailers is None or not record.trailers:
         return b"0\r\n\r\n"
-    return b"".join((b"0\r\n", *(line + b"\r\n" for line in passed_lines(answer.trailers, _REMOVED_TRAILERS)), b"\r\n"))
+    trailers = passed_lines(answer.trailers, _REMOVED_TRAILERS)
+    return b"".join((b"0\r\n", *(line + b"\r\n" for line in trailers), b"\r\n"))
 
 
 def _answer_head(
     request: ClientRequest,
     record: RequestRecord,
     answer: UpstreamAnswer,
-    removed: Removed,
     framing: bytes,
     *,
     close: bool,
 ) -> bytes:
     status = answer.status
     lines = [b"HTTP/1.1 %d %b" % (status, answer.reason or REASONS.get(status, b""))]
+    removed = record.snapshot.removed
     lines += passed_lines(answer.fields, removed.from_answers_with_cors if record.cors else removed.from_answers)
     lines.append(b"X-Request-Id: %b\r\n" % record.request_id.encode())
     limits = b"" if record.taken is None else rate_limit_lines(record.taken)

@@ -36,7 +36,6 @@ from gateway.core.oddities import REASONS
 from gateway.core.routes import Matched, MethodUnknown, PathAmbiguous, PathOdd, PathUnknown, Route
 from gateway.proxy.body import BodyGarbledFault, BodyStalledFault, BodyTooLargeFault, ClientGone, read_body
 from gateway.proxy.forward import Forwarder
-from gateway.proxy.outbound import Removed
 from gateway.proxy.read import is_preflight, odd_request, opens_websocket, read_facts, request_id_from
 from gateway.proxy.record import RequestRecord
 from gateway.proxy.respond import CLOSES, GOES_ON, connection_line, own_answer
@@ -44,11 +43,10 @@ from gateway.proxy.watch import Watch
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from gateway.access import Access
     from gateway.adapters.http.upstream import Upstream
     from gateway.adapters.journal import Journal
+    from gateway.core.cors import Cors
     from gateway.live import Live
     from gateway.proxy.incoming import ClientRequest
     from gateway.proxy.moments import Moments
@@ -63,9 +61,8 @@ class Gateway:
 
     def __init__(
         self,
-        live: Live,
+        live: Live[Upstream],
         access: Access,
-        upstreams: Mapping[str, Upstream],
         answers: Answers,
         journal: Journal,
         telemetry: Telemetry,
@@ -76,13 +73,12 @@ class Gateway:
         """Take the collaborators; nothing is started. With *refuse_unrecorded* a full journal stops forwarding."""
         self._live = live
         self._access = access
-        self._upstreams = upstreams
         self._answers = answers
         self._journal = journal
         self._telemetry = telemetry
         self._moments = moments
         self.watch = Watch(access)
-        self._forwarder = Forwarder(journal, telemetry, moments, Removed.compile(live.current), self.watch)
+        self._forwarder = Forwarder(journal, telemetry, moments, self.watch)
         self._refuse_unrecorded = refuse_unrecorded
         self.in_flight = 0
 
@@ -91,7 +87,9 @@ class Gateway:
         record = RequestRecord(request.head.method, request.peer, self._moments.now(), self._live.current)
         self.in_flight += 1
         try:
-            if self.in_flight > record.snapshot.request_limits.in_flight_max:
+            # What may go on for hours is bounded by the connections, and takes no place of a request.
+            most = record.snapshot.request_limits.in_flight_max
+            if self.in_flight > most and self.in_flight - len(self.watch) > most:
                 return self._refuse(request, record, Overloaded())
             return await self._serve(request, record)
         except UpstreamFault as fault:
@@ -115,7 +113,7 @@ class Gateway:
             record.finish(self._journal, self._telemetry, self._moments)
 
     async def _serve(self, request: ClientRequest, record: RequestRecord) -> Written:
-        snapshot = record.snapshot
+        snapshot, upstreams = record.snapshot, self._live.upstreams  # Nothing has waited since the snapshot was taken.
         facts = read_facts(request.head, record.peer, snapshot, request.head_bytes)
         if not isinstance(facts, RequestFacts):
             return self._refuse(request, record, facts)
@@ -131,7 +129,7 @@ class Gateway:
         if route.cors is not None:
             record.cors = route.cors.lines(request.head.headers.getall(hdrs.ORIGIN, ()))
             if is_preflight(request.head):
-                return self._preflight(request, record, route)
+                return self._preflight(request, record, route.cors)
 
         if self._refuse_unrecorded and route.upstream is not None and self._journal.full:
             record.recorded = False
@@ -148,30 +146,30 @@ class Gateway:
             return self._refuse(request, record, odd)
         if route.upstream is None:
             return await self._answer(request, record, route, decision)
-        upstream = self._upstreams[route.upstream]
+        upstream = upstreams[route.upstream]
         if route.websocket_idle_s is not None and opens_websocket(request.head):
             return await self._forwarder.forward(request, record, upstream, decision, upgrade=True)
         return await self._forwarder.forward(request, record, upstream, decision)
 
     def _without_route(self, request: ClientRequest, record: RequestRecord, found: Matched) -> Written:
-        """Answer what no route takes: a preflight for one that would, or a refusal that a browser may read."""
+        """Answer what no route takes: a preflight, so that what it asks for can be read, even a refusal; or refuse."""
         facts, snapshot, headers = record.facts, record.snapshot, request.head.headers
         assert facts is not None
-        if is_preflight(request.head):
+        asks, cors = is_preflight(request.head), snapshot.cors
+        if asks:
             wanted = snapshot.routes.match(headers[hdrs.ACCESS_CONTROL_REQUEST_METHOD], facts.target)
-            if isinstance(wanted, Route) and wanted.cors is not None:
-                record.route = wanted
-                record.cors = wanted.cors.lines(headers.getall(hdrs.ORIGIN, ()))
-                return self._preflight(request, record, wanted)
-        if snapshot.cors is not None:
-            record.cors = snapshot.cors.lines(headers.getall(hdrs.ORIGIN, ()))
-        return self._refuse(request, record, _no_route(found))
+            if isinstance(wanted, Route):
+                record.route, cors = wanted, wanted.cors
+        if cors is None:
+            record.route = None
+            return self._refuse(request, record, _no_route(found))
+        record.cors = cors.lines(headers.getall(hdrs.ORIGIN, ()))
+        return self._preflight(request, record, cors) if asks else self._refuse(request, record, _no_route(found))
 
-    def _preflight(self, request: ClientRequest, record: RequestRecord, route: Route) -> Written:
+    def _preflight(self, request: ClientRequest, record: RequestRecord, cors: Cors) -> Written:
         """Tell a browser what pages of its origin may do, without a key and without the upstream."""
-        assert route.cors is not None
         record.outcome = "preflight"
-        fields = route.cors.preflight(request.head.headers.getall(hdrs.ORIGIN, ()))
+        fields = cors.preflight(request.head.headers.getall(hdrs.ORIGIN, ()))
         return self._write(request, record, Answer(204, headers=fields))
 
     async def _answer(self, request: ClientRequest, record: RequestRecord, route: Route, admit: Admit) -> Written:
@@ -247,6 +245,6 @@ def _no_route(found: Matched) -> Denial:
         case MethodUnknown(allowed):
             return MethodNotAllowed(allowed)
         case PathAmbiguous():
-            return BadRequest("The path leads to different routes with and without its escapes")
+            return BadRequest("The path leads to different routes when it is read in different ways")
         case PathOdd(oddity):
             return BadRequest(REASONS[oddity])

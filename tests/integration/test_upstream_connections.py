@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from gateway.adapters.http.faults import UpstreamClosed, UpstreamFault, UpstreamTooSlow, UpstreamUnreachable
 from gateway.embedded.listening import free_port
 from tests.backends import plain, raw
-from tests.integration.upstreams import FIRST_BYTE_S, Asker, until
+from tests.integration.upstreams import FIRST_BYTE_S, TIMEOUTS, Asker, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -81,6 +82,20 @@ async def test_an_answer_that_stops_midway_is_a_fault_at_the_configured_time(ask
     with pytest.raises(UpstreamTooSlow):
         await asker.ask()
     assert time.monotonic() - began == pytest.approx(0.5, abs=0.2)
+
+
+async def test_what_is_endless_outlives_the_time_in_all(backend: Backend) -> None:
+    def drip(_request: Received, connection: Connection) -> None:
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+        for _ in range(5):
+            connection.send(b"x")
+            time.sleep(0.1)  # noqa: TID251  # a slow backend, in a thread of its own
+
+    backend.answer = drip
+    async with aclosing(Asker(backend.port, timeouts=replace(TIMEOUTS, total_s=0.25))) as asker:
+        with pytest.raises(UpstreamTooSlow):
+            await asker.ask()
+        assert (await asker.ask(endless=True)).body == b"xxxxx"
 
 
 def held(released: threading.Event) -> Callable[[Received, Connection], None]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gateway.adapters.http.names import system_addresses
 from gateway.adapters.http.upstream import Upstream
-from gateway.core.upstreams import Timeouts, UpstreamSettings, UpstreamTarget
+from gateway.core.upstreams import UNBOUNDED, Timeouts, UpstreamSettings, UpstreamTarget
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -71,11 +71,15 @@ class Asker:
         *,
         body: bytes | AsyncIterator[bytes] = b"",
         length: int | None = None,
+        endless: bool = False,
     ) -> Whole:
         """Send a request and read its answer to the end."""
         size = len(body) if isinstance(body, bytes) and body else length
         lines = [] if size is None else [f"Content-Length: {size}"]
-        answer = await self.forward(method, self.head(method, path, *lines), body)
+        timeouts = self.upstream.settings.timeouts
+        if endless:
+            timeouts = replace(timeouts, total_s=UNBOUNDED)
+        answer = await self.upstream.forward(method, self.head(method, path, *lines), body, timeouts)
         pieces = []
         try:
             if answer.complete:
