@@ -49,9 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from pathlib import Path
 
-    from gateway.adapters.http.upstream import Upstream
     from gateway.jobs.deliver_usage import Delivery
-    from gateway.live import Live
     from gateway.management.identity import IdentityTokens
     from gateway.proxy.listening import Listening, Sockets
     from gateway.proxy.watch import Watch
@@ -181,7 +179,7 @@ async def _acquire(config: Config, since: float, seat: int, stack: AsyncExitStac
 
     delivery = usage_delivery(config, database, journal, telemetry)
     stack.push_async_callback(delivery.close)
-    health = _health(database, limiter, listener, identity, live)
+    health = _health(database, limiter, listener, identity, reload)
     sources = Sources(
         keys=keys,
         journal=journal,
@@ -246,7 +244,7 @@ def _health(
     limiter: RedisLimiter,
     listener: KeyChangeListener,
     identity: IdentityTokens,
-    live: Live[Upstream],
+    reload: Reload,
 ) -> Health:
     return Health(
         checks={
@@ -258,7 +256,7 @@ def _health(
             "keyChanges": lambda: None if listener.connected else "not listening for key changes",
         },
         was_reached=lambda: database.schema is not None and database.schema.usable,
-        upstreams=lambda: {name: upstream.endpoints.report() for name, upstream in live.upstreams.items()},
+        upstreams=lambda: {name: upstream.endpoints.report() for name, upstream in reload.live.upstreams.items()},
     )
 
 

@@ -44,7 +44,8 @@ def load_or_exit(config_file: Path) -> Config:
 @config_option
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes that serve, instead of workers.count.")
 @click.option("--migrate", is_flag=True, help="Bring an older database schema up to date first.")
-def run(config_file: Path, workers: int | None, *, migrate: bool) -> None:
+@click.option("--watch", is_flag=True, help="Reload the settings whenever their file changes.")
+def run(config_file: Path, workers: int | None, *, migrate: bool, watch: bool) -> None:
     """Run the gateway with the Postgres and Redis of the settings.
 
     SIGTERM or Ctrl-C drains it: it turns unready, finishes the requests in flight and exits. SIGHUP reads the settings
@@ -62,6 +63,7 @@ def run(config_file: Path, workers: int | None, *, migrate: bool) -> None:
         environ=os.environ,
         config_file=config_file,
         config=config,
+        watch=watch,
     )
     try:
         parent = Parent(crew)

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway.jobs.publish_upstreams import forget_upstream, publish_upstream
+from gateway.jobs.publish_upstreams import publish_upstream
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ class GaugePublisher:
         self._sources = sources
         self._telemetry = telemetry
         self._published: dict[tuple[str, ...], int] = {}
-        self._upstreams: Mapping[str, Upstream] = {}
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -72,13 +71,8 @@ class GaugePublisher:
         telemetry.set(metrics.POSTGRES_UP, sources.postgres_up())
         telemetry.set(metrics.KEY_CHANGES_CONNECTED, sources.listening())
         telemetry.set(metrics.READY, sources.ready())
-        upstreams = sources.upstreams()
-        for name, upstream in self._upstreams.items():
-            if upstreams.get(name) is not upstream:
-                forget_upstream(name, upstream, telemetry)
-        for name, upstream in upstreams.items():
+        for name, upstream in sources.upstreams().items():
             publish_upstream(name, upstream, telemetry)
-        self._upstreams = upstreams
 
     def _grow(self, metric: metrics.Metric, total: int, *values: str) -> None:
         key = (metric.name, *values)

@@ -23,23 +23,6 @@ def publish_upstream(name: str, upstream: Upstream, telemetry: Telemetry) -> Non
             count = sum(one.state == state for one in addresses)
             telemetry.set(metrics.UPSTREAM_ADDRESSES, count, name, target, state)
         telemetry.set(metrics.UPSTREAM_IN_FLIGHT, sum(one.in_flight for one in addresses), name, target)
-    _publish_counts(upstream, telemetry)
-
-
-def forget_upstream(name: str, upstream: Upstream, telemetry: Telemetry) -> None:
-    """Say that nothing is left of an upstream that new settings have replaced or dropped."""
-    for state in ("idle", "busy"):
-        telemetry.set(metrics.UPSTREAM_CONNECTIONS, 0, name, state)
-    telemetry.set(metrics.UPSTREAM_QUEUED, 0, name)
-    telemetry.set(metrics.UPSTREAM_AWAY, 0, name)
-    for target in upstream.settings.targets:
-        for state in STATES:
-            telemetry.set(metrics.UPSTREAM_ADDRESSES, 0, name, target.name, state)
-        telemetry.set(metrics.UPSTREAM_IN_FLIGHT, 0, name, target.name)
-    _publish_counts(upstream, telemetry)
-
-
-def _publish_counts(upstream: Upstream, telemetry: Telemetry) -> None:
     for (metric, labels), number in upstream.counts.items():
         telemetry.add(metric, number, *labels)
     upstream.counts.clear()

@@ -50,9 +50,9 @@ class Reload:
         snapshot = compile_snapshot(config)
         loop = asyncio.get_running_loop()
         upstreams = {name: Upstream(settings, loop) for name, settings in snapshot.upstreams.items()}
+        self.live = Live(snapshot, upstreams)
         for upstream in upstreams.values():
             upstream.start()
-        self.live = Live(snapshot, upstreams)
         self._show(since)
 
     async def prepare(self, config: Config, since: float) -> None:
@@ -66,6 +66,8 @@ class Reload:
             upstreams[name] = known if known is not None and keeps else Upstream(settings, loop)
         for prepare in self.preparers:
             await prepare(config)
+        for upstream in upstreams.values():
+            upstream.start()  # Names are looked up by the time that they are needed.
         self._waiting = _Prepared(config, since, snapshot, upstreams)
 
     def commit(self) -> None:
@@ -74,13 +76,11 @@ class Reload:
         assert prepared is not None
         before = self.live.upstreams
         self.config = prepared.config
-        for name, upstream in prepared.upstreams.items():
-            if before.get(name) is not upstream:
-                upstream.start()
         self.live.replace(prepared.snapshot, prepared.upstreams)
         for name, upstream in before.items():
             if prepared.upstreams.get(name) is not upstream:
                 upstream.retire()
+                self._telemetry.forget_gauges("gateway_upstream_", name)
         for follow in self.followers:
             follow()
         self._show(prepared.since)
@@ -88,7 +88,11 @@ class Reload:
 
     def abandon(self) -> None:
         """Forget what was prepared."""
-        self._waiting = None
+        prepared, self._waiting = self._waiting, None
+        if prepared is not None:
+            for name, upstream in prepared.upstreams.items():
+                if self.live.upstreams.get(name) is not upstream:
+                    upstream.close()
 
     def close(self) -> None:
         """Let the connections to upstreams go."""

@@ -137,6 +137,12 @@ class Telemetry:
         """Look anew which series a request counts in: what its route is has changed."""
         self._meters.clear()
 
+    def forget_gauges(self, prefix: str, value: str) -> None:
+        """Let the gauges whose names begin with *prefix* say nothing of *value*, their first label, until set again."""
+        for (metric, values), (row, shared) in self._rows.items():
+            if metric in metrics.GAUGES and metric.startswith(prefix) and values[0] == value:
+                row[0] = shared[0] = math.nan
+
     def close(self) -> None:
         """Let the file go; its counters go on counting for the sums, its gauges say nothing any more."""
         for (metric, _), (row, _) in self._rows.items():

@@ -26,6 +26,7 @@ from gateway.workers.files import WorkersFile
 from gateway.workers.listeners import Listeners
 from gateway.workers.place import Place
 from gateway.workers.process import Start
+from gateway.workers.watch import changes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -41,13 +42,17 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """How many workers to keep, by which command, and the settings with the file and environment that they are from."""
+    """How many workers to keep, by which command, and the settings with the file and environment that they are from.
+
+    With *watch* a file that changes is reloaded without being told.
+    """
 
     count: int
     command: Sequence[str]
     environ: Mapping[str, str]
     config_file: Path
     config: Config
+    watch: bool = False
 
 
 class Parent:
@@ -93,11 +98,13 @@ class Parent:
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._begin, self.reload)
         loop.add_signal_handler(signal.SIGUSR2, self._begin, self.restart)
+        watching = loop.create_task(self._watch())
         try:
             async with self._control.listening():
                 kept = await asyncio.gather(*(self._keep(place) for place in self._places))
             await asyncio.gather(*self._tasks)
         finally:
+            watching.cancel()
             self._listeners.close()
             self._file.remove()
             self._telemetry.close()
@@ -163,6 +170,12 @@ class Parent:
             if problem is not None:
                 return [f"{problem}; {done} of {len(self._places)} workers have begun anew"]
         return []
+
+    async def _watch(self) -> None:
+        """Reload whenever the file has changed, if that is wanted."""
+        if self._crew.watch:
+            async for _ in changes(self._crew.config_file):
+                await self.reload()
 
     def _stop(self) -> None:
         """Let the workers end; the sockets are theirs alone from now on, and closed when they close them."""

@@ -14,6 +14,7 @@ import pytest
 
 from gateway.embedded.listening import free_port
 from gateway.settings.load import load
+from gateway.telemetry import metrics
 from gateway.workers import place, process
 from gateway.workers.listeners import AddressTaken, Listeners
 from gateway.workers.parent import Crew, Parent
@@ -70,7 +71,7 @@ while line := lines.readline():
 class Site:
     """A parent of scripted workers; *behave* says what those do from now on."""
 
-    def __init__(self, directory: Path, count: int = 2, **behaviour: Any) -> None:
+    def __init__(self, directory: Path, count: int = 2, *, watch: bool = False, **behaviour: Any) -> None:
         self._behaviour = directory / "behaviour.json"
         self._log = directory / "log"
         self.settings = directory / "gateway.yaml"
@@ -82,7 +83,7 @@ class Site:
         program.write_text(WORKER.format(log=str(self._log), behaviour=str(self._behaviour)))
         config = load(self.settings, {})
         command = [sys.executable, "-I", "-S", str(program)]
-        self.parent = Parent(Crew(count, command, os.environ, self.settings, config))
+        self.parent = Parent(Crew(count, command, os.environ, self.settings, config, watch))
         self.running = asyncio.get_running_loop().create_task(self.parent.run())
 
     def behave(self, **behaviour: Any) -> None:
@@ -202,6 +203,21 @@ async def test_a_worker_that_ends_has_a_successor_in_its_seat(site: Site) -> Non
     os.kill(pid, signal.SIGKILL)
     await site.started(3)
     assert site.notes("started")[2][1] == seat
+
+
+async def test_a_file_that_is_watched_is_taken_up_when_it_has_changed_and_only_then(tmp_path: Path) -> None:
+    site = Site(tmp_path, watch=True)
+    await site.started(2)
+    text = site.settings.read_text()
+    site.settings.write_text(text.replace("Read things", "Look at things"))
+    await eventually(lambda: len(site.notes("commit")) == 2)
+    site.settings.write_text("broken: [")
+    refused = site.parent._telemetry.counter(metrics.CONFIG_CHANGES, "reload", "failed")
+    await eventually(lambda: refused[0] == 1)
+    site.settings.write_text(text)
+    await eventually(lambda: len(site.notes("commit")) == 4)
+    assert len(site.notes("prepare")) == 4
+    assert await site.stop() == 0
 
 
 async def test_it_ends_with_1_when_workers_cannot_start(tmp_path: Path) -> None:
