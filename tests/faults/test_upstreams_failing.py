@@ -13,7 +13,8 @@ from gateway.embedded.listening import free_port
 from tests.backends import Backend, plain, silent
 from tests.demos import wait_until
 from tests.faults.loads import Load
-from tests.gateways import run, settings
+from tests.gateway_settings import settings
+from tests.gateways import run
 from tests.servers import make_database
 from tests.serving import serving
 from tests.wire import request_bytes
