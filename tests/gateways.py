@@ -18,27 +18,20 @@ import yaml
 
 from gateway.adapters.postgres.accounts import create_account
 from gateway.adapters.postgres.keys import CreatedKey, NewKey, create_key
-from gateway.core.oddities import Oddity
 from gateway.embedded.listening import free_port
+from gateway.workers.control import give_order
 from tests.demos import wait_until
 from tests.servers import execute, gone
 from tests.wire import Wire, fresh_address
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
+    from gateway.workers.control import Outcome
     from tests.backends import Backend
     from tests.wire import Answer
 
 ROOT = Path(__file__).parent.parent
-BODY_MAX = 1_000_000
-BODY_IDLE_S = 0.6
-FIRST_BYTE_S = 0.8
-FAILURES_MAX = 20
-PATIENT = {"consecutive_failures": 1000}
-"""What one test has the backend do is not held against it in the next."""
-SOCKET_IDLE_S = 3.0
-ORIGIN = "https://app.example.com"
 EVERY_SCOPE = (
     *("READ_BUDGETS", "WRITE_BUDGETS", "READ_CUSTOMERS", "WRITE_CUSTOMERS", "READ_PRODUCTS", "WRITE_PRODUCTS"),
     "WEBHOOKS",
@@ -53,51 +46,6 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     """Run *work* on a loop of its own, from a test that is not a coroutine."""
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         return runner.run(work)
-
-
-def settings(backend_url: str) -> dict[str, Any]:
-    """The project's own gateway.yaml in front of *backend_url*, made quick to lose its patience."""
-    document: dict[str, Any] = yaml.safe_load((ROOT / "gateway.yaml").read_text(encoding="utf-8"))
-    timeouts = {"connect_s": 0.5, "first_byte_s": FIRST_BYTE_S, "idle_s": 1.5, "total_s": 30}
-    document["upstreams"] = {
-        name: {"targets": [backend_url], "timeouts": timeouts, "ejection": PATIENT}
-        for name in ("budgets", "customers", "products")
-    }
-    document["upstreams"]["hosted"] = {
-        "targets": [backend_url],
-        "timeouts": timeouts,
-        "ejection": PATIENT,
-        "preserve_host": True,
-    }
-    document["upstreams"]["gone"] = {"targets": [f"http://127.0.0.1:{free_port()}"], "ejection": PATIENT}
-    route = {"name": "gone", "methods": ["GET", "POST"], "path": "/api/public/gone", "scope": "READ_BUDGETS"}
-    document["routes"].append(route | {"upstream": "gone"})
-    document["routes"] += _further_routes()
-    for route in document["routes"]:
-        if route["name"] == "products.write":
-            route["body_max_bytes"] = 200_000_000
-    document["requests"] = {"body_max_bytes": BODY_MAX, "body_idle_s": BODY_IDLE_S}
-    document["limits"]["failed_authentications"] = {"capacity": FAILURES_MAX, "refill_per_s": 1}
-    document["usage"]["ship_interval_ms"] = 50
-    document["drain"] = {"timeout_s": 5}
-    return document
-
-
-def _further_routes() -> list[dict[str, Any]]:
-    """Routes with what the project's own have not: WebSockets, streams, pages of other origins, odd paths, own hosts."""
-    usual = {"methods": ["GET", "POST"], "scope": "READ_BUDGETS", "upstream": "budgets"}
-    return [
-        usual | {"name": name.replace("/", "-"), "path": f"/api/public/{name}/**"} | more
-        for name, more in {
-            "sockets": {"websocket": True, "websocket_idle_s": SOCKET_IDLE_S},
-            "streams": {"stream": True},
-            "pages": {"cors": {"origins": [ORIGIN, "https://other.example.com:8443"], "credentials": True}},
-            "open-pages": {"cors": {"origins": ["*"], "exposed": [], "max_age_s": 5}},
-            "files/private": {"scope": "WRITE_BUDGETS"},
-            "files": {"allow_in_path": [str(oddity) for oddity in Oddity]},
-            "hosted": {"upstream": "hosted"},
-        }.items()
-    ]
 
 
 class Gateway:
@@ -125,8 +73,9 @@ class Gateway:
         self.admin_url = f"http://127.0.0.1:{self.admin_port}"
         self.state = directory / "state"
         self._output = directory / "output"
-        self._config = directory / "gateway.yaml"
-        self._config.write_text(yaml.safe_dump(document), encoding="utf-8")
+        self.document = document
+        self.config = directory / "gateway.yaml"
+        self.configure(lambda _: None)
         self._environ = os.environ | {
             "DATABASE_URL": dsn,
             "REDIS_URL": redis_url,
@@ -137,6 +86,7 @@ class Gateway:
             "GATEWAY_SECRET_KEY": base64.b64encode(b"k" * 32).decode(),
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self._directory, self._checked_from = ROOT, 0
         self._secrets: list[str] = []
         self._known: dict[tuple[str, ...], str] = {}
 
@@ -183,14 +133,23 @@ class Gateway:
             self._known[scopes] = self.make_key(*scopes, rate_limit_per_hour=1_000_000)
         return self._known[scopes]
 
+    def run_from(self, directory: Path) -> None:
+        """Run the package that is installed in *directory* from now on."""
+        self._environ["PYTHONPATH"] = str(directory)
+        self._directory = directory
+
+    def forget_log(self) -> None:
+        """Have `check_log` begin here: what was logged before was provoked."""
+        self._checked_from = len(self.output)
+
     def begin(self, *arguments: str) -> None:
         """Start the process and wait for nothing."""
-        command = [sys.executable, "-m", "gateway", "run", "-c", str(self._config), *arguments]
+        command = [sys.executable, "-m", "gateway", "run", "-c", str(self.config), *arguments]
         if self._descriptors is not None:
             command = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(self._descriptors), *command]
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
-                command, stdout=output, stderr=output, env=self._environ, cwd=ROOT, start_new_session=True
+                command, stdout=output, stderr=output, env=self._environ, cwd=self._directory, start_new_session=True
             )
 
     def start(self, *arguments: str) -> None:
@@ -203,6 +162,21 @@ class Gateway:
         """Send *number* and give the exit status."""
         self.process.send_signal(number)
         return self.process.wait(15)
+
+    def configure(self, change: Callable[[dict[str, Any]], object]) -> None:
+        """Edit its settings file; nothing happens before it is told."""
+        change(self.document)
+        self.write(yaml.safe_dump(self.document))
+
+    def write(self, text: str) -> None:
+        """Replace its settings file, in one go."""
+        draft = self.config.with_suffix(".draft")
+        draft.write_text(text, encoding="utf-8")
+        draft.rename(self.config)
+
+    def order(self, order: str) -> Outcome:
+        """Have it reload or restart, as the commands of that name do, and wait for it."""
+        return give_order(self.state, order, 300)
 
     def connect(self, source: str | None = None, timeout_s: float = 8.0) -> Wire:
         """Open a connection as a client, from an address that nobody has used before unless *source* is given."""
@@ -275,7 +249,7 @@ class Gateway:
 
     def check_log(self, since: int = 0) -> None:
         """Fail when what was logged after the first *since* characters has a key in it, or tells of a bug."""
-        logged = self.output[since:]
+        logged = self.output[max(since, self._checked_from) :]
         assert not [secret[:12] for secret in self._secrets if secret in logged]
         assert not any(word in logged for word in _FORBIDDEN_IN_LOGS), logged[-4000:]
 
