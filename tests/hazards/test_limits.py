@@ -53,7 +53,7 @@ def limited_server(directory: Path, postgres: EmbeddedPostgres, valkey: Embedded
         yield gateway
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def limited_fast(
     tmp_path_factory: pytest.TempPathFactory, postgres_server: EmbeddedPostgres, valkey_server: EmbeddedValkey
 ) -> Iterator[Gateway]:
@@ -61,7 +61,7 @@ def limited_fast(
         yield gateway
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def limited_complete(
     tmp_path_factory: pytest.TempPathFactory, postgres_server: EmbeddedPostgres, valkey_server: EmbeddedValkey
 ) -> Iterator[Gateway]:
