@@ -13,7 +13,7 @@ import pytest
 from gateway.core.websocket import accept_for
 from tests.backends import plain, raw
 from tests.demos import wait_until
-from tests.gateways import SOCKET_IDLE_S
+from tests.gateway_settings import SOCKET_IDLE_S
 from tests.wire import request_bytes
 
 if TYPE_CHECKING:
