@@ -1,4 +1,4 @@
-"""The settings of the gateways that tests start: the project's own, in front of one backend, with more routes."""
+"""What the gateways of the tests are told: the project's own settings, with less patience and with more routes."""
 
 from __future__ import annotations
 
@@ -27,14 +27,9 @@ def settings(backend_url: str) -> dict[str, Any]:
     timeouts = {"connect_s": 0.5, "first_byte_s": FIRST_BYTE_S, "idle_s": 1.5, "total_s": 30}
     document["upstreams"] = {
         name: {"targets": [backend_url], "timeouts": timeouts, "ejection": PATIENT}
-        for name in ("budgets", "customers", "products")
+        for name in ("budgets", "customers", "products", "hosted")
     }
-    document["upstreams"]["hosted"] = {
-        "targets": [backend_url],
-        "timeouts": timeouts,
-        "ejection": PATIENT,
-        "preserve_host": True,
-    }
+    document["upstreams"]["hosted"]["preserve_host"] = True
     document["upstreams"]["gone"] = {"targets": [f"http://127.0.0.1:{free_port()}"], "ejection": PATIENT}
     route = {"name": "gone", "methods": ["GET", "POST"], "path": "/api/public/gone", "scope": "READ_BUDGETS"}
     document["routes"].append(route | {"upstream": "gone"})
