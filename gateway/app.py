@@ -18,6 +18,7 @@ from aiohttp import web
 
 from gateway import VERSION
 from gateway.access import Access
+from gateway.accounting.moments import Moments
 from gateway.adapters.http.upstream import Upstream
 from gateway.adapters.journal import Journal
 from gateway.adapters.memory.keycache import KeyCache
@@ -37,9 +38,10 @@ from gateway.management.answers import management_answers
 from gateway.management.health import Health, internal_application
 from gateway.ports import Fault
 from gateway.proxy.handler import Gateway
-from gateway.proxy.moments import Moments
 from gateway.proxy.server import PublicServer
 from gateway.settings.compile import compile_snapshot
+from gateway.sidecar.decisions import Decisions
+from gateway.sidecar.listening import FIELDS_MAX, decision_routes, socket_site
 from gateway.telemetry import metrics
 from gateway.telemetry.telemetry import Telemetry
 
@@ -79,6 +81,7 @@ class Worker:
     publisher: GaugePublisher
     delivery: Delivery
     identity: IdentityTokens
+    decisions: Decisions
 
 
 async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
@@ -102,7 +105,7 @@ async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
         }
         if config.usage.journal.fsync == "interval":
             jobs["sync"] = sync_journal(worker.journal, config.usage.journal.fsync_interval_ms / 1000)
-        async with _running(jobs), _listening(config, worker) as public:
+        async with _running(jobs), _listening(config, worker, slot) as public:
             _settle_memory()
             log.info("serving", pid=os.getpid(), slot=slot)
             await stop.wait()
@@ -155,6 +158,12 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
     )
     server = PublicServer(gateway, live, journal, telemetry, moments, fast=config.listen.fast_path)
 
+    decisions = Decisions(
+        *(live, access, journal, telemetry, moments),
+        endpoint=config.sidecar.path,
+        refuse_unrecorded=config.usage.journal.on_full == "refuse",
+    )
+
     delivery = usage_delivery(config, database, journal, telemetry)
     stack.push_async_callback(delivery.close)
     health = _health(database, limiter, listener, identity)
@@ -171,7 +180,7 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
         ready=lambda: health.ready,
     )
     publisher = GaugePublisher(sources, telemetry)
-    return Worker(database, limiter, listener, journal, server, health, publisher, delivery, identity)
+    return Worker(database, limiter, listener, journal, server, health, publisher, delivery, identity, decisions)
 
 
 def _counters(config: Config) -> Path:
@@ -251,13 +260,16 @@ async def _running(jobs: Mapping[str, Coroutine[Any, Any, None]]) -> AsyncIterat
 
 
 @asynccontextmanager
-async def _listening(config: Config, worker: Worker) -> AsyncIterator[asyncio.Server]:
+async def _listening(config: Config, worker: Worker, slot: int) -> AsyncIterator[asyncio.Server]:
     """Listen on both addresses; gives the public listener, so that draining can close it first."""
     loop = asyncio.get_running_loop()
-    application = internal_application(worker.health, _counters(config), worker.publisher.publish)
-    internal = web.AppRunner(application, access_log=None, shutdown_timeout=INTERNAL_SHUTDOWN_S)
+    asking = decision_routes(worker.decisions, config.sidecar.path)
+    application = internal_application(worker.health, _counters(config), worker.publisher.publish, asking)
+    internal = web.AppRunner(application, access_log=None, shutdown_timeout=INTERNAL_SHUTDOWN_S, **FIELDS_MAX)
     await internal.setup()
     try:
+        if config.sidecar.socket is not None and slot == 0:
+            await socket_site(internal, config.sidecar.socket).start()
         address = config.listen.internal
         await web.TCPSite(internal, address.address, address.port, reuse_port=True, backlog=BACKLOG).start()
         address = config.listen.public

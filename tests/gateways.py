@@ -227,6 +227,17 @@ class Gateway:
 
         return run(fetch())
 
+    def event(self, request_id: str) -> dict[str, Any]:
+        """The usage event of a request, once it is stored."""
+        found: list[dict[str, Any]] = []
+
+        def stored() -> bool:
+            found.extend(self.fetch("SELECT * FROM usage_events WHERE request_id = $1", request_id))
+            return bool(found)
+
+        assert wait_until(stored, _TIMEOUT_S)
+        return found[0]
+
     def metrics(self) -> str:
         """What Prometheus would scrape."""
         return requests.get(f"{self.admin_url}/metrics", timeout=5).text

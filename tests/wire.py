@@ -13,6 +13,7 @@ from tests.messages import Head, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
     from types import TracebackType
 
 _TIMEOUT_S = 8.0
@@ -60,6 +61,16 @@ class Wire:
             (address, port), timeout_s, source_address=(source, 0) if source else None
         )
         self._reader = Reader(self._receive)
+
+    @classmethod
+    def on_socket(cls, path: Path, timeout_s: float = _TIMEOUT_S) -> Self:
+        """Open a connection to the Unix socket at *path*."""
+        wire = cls.__new__(cls)
+        wire._socket = socket.socket(socket.AF_UNIX)
+        wire._socket.settimeout(timeout_s)
+        wire._socket.connect(str(path))
+        wire._reader = Reader(wire._receive)
+        return wire
 
     def __enter__(self) -> Self:
         return self

@@ -82,7 +82,8 @@ class RequestLimits:
 class Snapshot:
     """Everything a request needs to know of the configuration. *version* is a short digest of the file.
 
-    *limits_announced* is whether answers have the `RateLimit` fields too.
+    *limits_announced* is whether answers have the `RateLimit` fields too, *socket_trusted* whether who asks for
+    decisions on the Unix socket is a trusted proxy.
     """
 
     version: str
@@ -98,4 +99,5 @@ class Snapshot:
     failed_authentications: Limit
     removed_headers: tuple[str, ...]
     limits_announced: bool = False
+    socket_trusted: bool = False
     hostname: str = "gateway"

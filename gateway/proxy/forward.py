@@ -20,15 +20,15 @@ from gateway.proxy.outbound import outbound_head
 from gateway.proxy.respond import CLOSES, GOES_ON, REASONS, connection_line
 
 if TYPE_CHECKING:
+    from gateway.accounting.moments import Moments
+    from gateway.accounting.record import RequestRecord
     from gateway.adapters.http.upstream import Upstream, UpstreamAnswer
     from gateway.adapters.journal import Journal
     from gateway.core.decision import Admit
     from gateway.core.headers import RemovedNames
     from gateway.core.snapshot import UpstreamTarget
     from gateway.proxy.incoming import ClientRequest
-    from gateway.proxy.moments import Moments
     from gateway.proxy.outbound import Removed
-    from gateway.proxy.record import RequestRecord
     from gateway.proxy.respond import Written
     from gateway.telemetry.telemetry import Telemetry
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from gateway.accounting.record import RequestRecord
 from gateway.adapters.http.faults import UpstreamFault, UpstreamTooSlow
 from gateway.core.answers import Answer, Answers, Asked, error_answer
 from gateway.core.decision import (
@@ -19,8 +20,6 @@ from gateway.core.decision import (
     BodyTooLarge,
     Denial,
     InternalError,
-    MethodNotAllowed,
-    NotFound,
     UpstreamFailed,
     UpstreamTimedOut,
     UsageUnrecordable,
@@ -28,12 +27,12 @@ from gateway.core.decision import (
 from gateway.core.denials import refuse
 from gateway.core.facts import RequestFacts
 from gateway.core.headers import rate_limit_lines
-from gateway.core.routes import MethodUnknown, PathAmbiguous, PathUnknown, Route
+from gateway.core.policy import unrouted
+from gateway.core.routes import Route
 from gateway.proxy.body import BodyGarbledFault, BodyStalledFault, BodyTooLargeFault, ClientGone, read_body
 from gateway.proxy.forward import Forwarder
 from gateway.proxy.outbound import Removed
 from gateway.proxy.read import odd_request, read_facts, request_id_from
-from gateway.proxy.record import RequestRecord
 from gateway.proxy.respond import CLOSES, GOES_ON, connection_line, own_answer
 from gateway.telemetry import metrics
 
@@ -41,11 +40,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.access import Access
+    from gateway.accounting.moments import Moments
     from gateway.adapters.http.upstream import Upstream
     from gateway.adapters.journal import Journal
     from gateway.live import Live
     from gateway.proxy.incoming import ClientRequest
-    from gateway.proxy.moments import Moments
     from gateway.proxy.respond import Written
     from gateway.telemetry.telemetry import Telemetry
 
@@ -117,7 +116,7 @@ class Gateway:
 
         route = snapshot.routes.match(facts.method, facts.target)
         if not isinstance(route, Route):
-            return self._refuse(request, record, _no_route(route))
+            return self._refuse(request, record, unrouted(route))
         record.route = route
 
         if self._refuse_unrecorded and route.upstream is not None and self._journal.full:
@@ -196,13 +195,3 @@ class Gateway:
         if close:
             self._journal.flush()
         return CLOSES if close else GOES_ON
-
-
-def _no_route(found: PathUnknown | MethodUnknown | PathAmbiguous) -> Denial:
-    match found:
-        case PathUnknown():
-            return NotFound()
-        case MethodUnknown(allowed):
-            return MethodNotAllowed(allowed)
-        case PathAmbiguous():
-            return BadRequest("The path leads to different routes with and without its escapes")

@@ -13,10 +13,10 @@ from gateway.core.credentials import mentions_key
 from gateway.core.headers import RemovedNames, passed_lines
 
 if TYPE_CHECKING:
+    from gateway.accounting.record import RequestRecord
     from gateway.core.decision import Admit
     from gateway.core.snapshot import Snapshot
     from gateway.proxy.incoming import ClientRequest
-    from gateway.proxy.record import RequestRecord
 
 _TRACEPARENT: Final = istr("traceparent")
 _TRACE: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")

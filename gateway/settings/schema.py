@@ -155,6 +155,19 @@ class Management(Section):
     the same for everyone and name the configured scopes."""
 
 
+class Sidecar(Section):
+    """Decisions for other proxies, which carry the requests themselves."""
+
+    path: PathPrefix = "/_gateway/authz"
+    """Where on the internal listener proxies ask: nginx at /nginx below it, Caddy and Traefik at /forward, Envoy with
+    the prefix /envoy."""
+    socket: Path | None = None
+    """A Unix socket where they may ask too. By default there is none. The first worker listens on it."""
+    socket_trusted: Switch = False
+    """Whether what callers on the socket say of client addresses is believed, as if they were in trusted_proxies. On,
+    only the proxy may reach the socket."""
+
+
 class Webhooks(Section):
     """Calls to the webhooks of keys."""
 
@@ -226,6 +239,8 @@ class Config(Section):
     """Who may manage keys: the built-in login, an outside identity provider."""
     management: Management = Management()
     """What the gateway answers itself."""
+    sidecar: Sidecar = Sidecar()
+    """Decisions for other proxies. A change needs a restart."""
     webhooks: Webhooks = Webhooks()
     """Calls to the webhooks of keys."""
     drain: Drain = Drain()

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 OTHER_METHOD: Final = "other"
 NO_ROUTE: Final = "none"
+UNKNOWN_STATUS: Final = "unknown"
+"""The class of a status that another proxy did not tell of."""
 
 
 def series_name(metric: Metric, values: tuple[str, ...]) -> str:
@@ -71,7 +73,7 @@ class Telemetry:
         self._shared: dict[str, tuple[list[float], memoryview[float]]] = {}
 
     def request(self, route: str, upstream: str | None, status: int, event: UsageEvent) -> None:
-        """Count an answered request; one that its upstream answered also by its times."""
+        """Count an answered request; one that its upstream answered also by its times. *status* 0 is not known."""
         key = (route, event.method, status // 100, event.outcome)
         meters = self._meters.get(key)
         if meters is None:
@@ -91,7 +93,7 @@ class Telemetry:
         # The client's own word for a method is not a label: there is no end of those.
         known = method if method in metrics.METHODS else OTHER_METHOD
         return _Meters(
-            self._row(metrics.REQUESTS, (route, known, f"{status // 100}xx", outcome)),
+            self._row(metrics.REQUESTS, (route, known, f"{status // 100}xx" if status else UNKNOWN_STATUS, outcome)),
             self._row(metrics.REQUEST_BYTES, (route,)),
             self._row(metrics.RESPONSE_BYTES, (route,)),
             self.histogram(metrics.OVERHEAD, route),

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from random import getrandbits
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from gateway.core.events import Origin, UsageEvent, encode, uuid7
 from gateway.telemetry.telemetry import NO_ROUTE
 
 if TYPE_CHECKING:
+    from gateway.accounting.moments import Moments
     from gateway.adapters.journal import Journal
     from gateway.core.bucket import Taken
     from gateway.core.facts import RequestFacts
     from gateway.core.keys import KeyRecord
     from gateway.core.routes import Route
     from gateway.core.snapshot import Snapshot
-    from gateway.proxy.moments import Moments
     from gateway.telemetry.telemetry import Telemetry
 
 UNKNOWN_ENDPOINT: Final = "unknown"
@@ -29,6 +29,10 @@ class RequestRecord:
 
     *entropy* are 32 random hexadecimal digits, of which all ids of the request are made. They need not be secret.
     """
+
+    mode: ClassVar = "proxy"
+    unanswered: ClassVar = CLIENT_GONE_STATUS
+    """What is counted as the status where there is none."""
 
     __slots__ = (
         "_began",
@@ -91,7 +95,7 @@ class RequestRecord:
         event = UsageEvent(
             uuid7(id_start, self.entropy),
             at,
-            _origin(name, self.snapshot.version, upstream, self.key),
+            _origin(self.mode, name, self.snapshot.version, upstream, self.key),
             self.request_id,
             endpoint,
             self.method,
@@ -107,20 +111,28 @@ class RequestRecord:
         )
         if self.recorded:
             journal.append(encode(event))
-        status = self.status or CLIENT_GONE_STATUS
-        telemetry.request(name, upstream, status, event)
+        telemetry.request(name, upstream, self.status or self.unanswered, event)
 
 
-_origins: dict[tuple[str, str, str | None], str] = {}
+class DecisionRecord(RequestRecord):
+    """The record of a request that another proxy carries: of one that is admitted the end is not known."""
+
+    mode = "sidecar"
+    unanswered = 0
+
+    __slots__ = ()
 
 
-def _origin(route: str, version: str, upstream: str | None, key: KeyRecord | None) -> str:
+_origins: dict[tuple[str, str, str, str | None], str] = {}
+
+
+def _origin(mode: str, route: str, version: str, upstream: str | None, key: KeyRecord | None) -> str:
     """Give the text that a key's events on a route have in common; a few thousand are kept."""
-    name = (route, version, None if key is None else key.id)
+    name = (mode, route, version, None if key is None else key.id)
     text = _origins.get(name)
     if text is None:
         if len(_origins) >= ORIGINS_MAX:
             _origins.clear()
         account_id, key_id = (None, None) if key is None else (key.account_id, key.id)
-        text = _origins[name] = Origin(route, version, account_id, key_id, upstream).text
+        text = _origins[name] = Origin(route, version, account_id, key_id, upstream, mode).text
     return text
