@@ -90,9 +90,9 @@ class Gateway:
         self.admin_url = f"http://127.0.0.1:{self.admin_port}"
         self.state = directory / "state"
         self._output = directory / "output"
-        self._config = directory / "gateway.yaml"
-        self._config.write_text(yaml.safe_dump(document), encoding="utf-8")
-        self._environ = os.environ | {
+        self.config = directory / "gateway.yaml"
+        self.config.write_text(yaml.safe_dump(document), encoding="utf-8")
+        self.environ = os.environ | {
             "DATABASE_URL": dsn,
             "REDIS_URL": redis_url,
             "GATEWAY_STATE": str(self.state),
@@ -150,10 +150,10 @@ class Gateway:
 
     def begin(self, *arguments: str) -> None:
         """Start the process and wait for nothing."""
-        command = [sys.executable, "-m", "gateway", "run", "-c", str(self._config), *arguments]
+        command = [sys.executable, "-m", "gateway", "run", "-c", str(self.config), *arguments]
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
-                command, stdout=output, stderr=output, env=self._environ, cwd=ROOT, start_new_session=True
+                command, stdout=output, stderr=output, env=self.environ, cwd=ROOT, start_new_session=True
             )
 
     def start(self, *arguments: str) -> None:

@@ -20,7 +20,7 @@ from gateway.core.policy import unrouted
 from gateway.core.routes import Route
 from gateway.sidecar.answer import admitted, refused
 from gateway.sidecar.dialects import Dialect, NotTold, read_original
-from gateway.sidecar.read import read_facts, too_large, unremovable
+from gateway.sidecar.read import SOCKET_PEER, read_client, read_facts, too_large, unremovable
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gateway.core.decision import Denial
     from gateway.live import Live
     from gateway.sidecar.dialects import Original
+    from gateway.sidecar.read import Client
     from gateway.telemetry.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -74,11 +75,13 @@ class Decisions:
         method = original.method if not isinstance(original, NotTold) else "-"
         peername = None if request.transport is None else request.transport.get_extra_info("peername")
         peer = peername[0] if isinstance(peername, tuple) else ""
-        record = DecisionRecord(method, peer, self._moments.now(), self._live.current)
+        snapshot = self._live.current
+        client = read_client(request.headers, peer, snapshot)
+        record = DecisionRecord(method, client.address, self._moments.now(), snapshot)
         told = request.headers.get("X-Request-Id", "")
         record.request_id = told if _TOKEN_ID.fullmatch(told) else record.request_id
         try:
-            return await self._decide(request, original, record)
+            return await self._decide(request, original, client, record)
         except asyncio.CancelledError:
             record.outcome = "client_gone"
             raise
@@ -89,11 +92,13 @@ class Decisions:
             record.finish(self._journal, self._telemetry, self._moments)
             self._journal.flush()
 
-    async def _decide(self, request: web.Request, original: Original | NotTold, record: DecisionRecord) -> web.Response:
+    async def _decide(
+        self, request: web.Request, original: Original | NotTold, client: Client, record: DecisionRecord
+    ) -> web.Response:
         snapshot, dialect = record.snapshot, original.dialect
         if isinstance(original, NotTold):
             return self._refuse(dialect, record, BadRequest(original.reason))
-        facts = read_facts(original, request.headers, record.peer, snapshot)
+        facts = read_facts(original, request.headers, client, snapshot)
         if not isinstance(facts, RequestFacts):
             return self._refuse(dialect, record, facts)
         record.facts = facts
@@ -117,7 +122,8 @@ class Decisions:
         record.key = verdict.key
         decision = verdict.decision
         if not isinstance(decision, Admit):
-            self._hint(facts, decision, record.peer)
+            if isinstance(decision, AddressNotAllowed) and not client.known:
+                self._hint(client.address)
             return self._refuse(dialect, record, decision)
         record.taken = verdict.taken
         large = too_large(request.headers, route)
@@ -133,11 +139,9 @@ class Decisions:
         record.bytes_out = len(answer.body)
         return refused(answer, dialect, record.taken, record.request_id)
 
-    def _hint(self, facts: RequestFacts, denial: Denial, peer: str) -> None:
+    def _hint(self, caller: str) -> None:
         """Say once to the operator why a caller's clients pass no address list."""
-        if facts.address_is_known or not isinstance(denial, AddressNotAllowed) or peer in self._strangers:
-            return
-        if len(self._strangers) < CALLERS_REMEMBERED_MAX:
-            self._strangers.add(peer)
-        setting = "trusted_proxies" if peer else "sidecar.socket_trusted"
-        log.warning("client address not believed", caller=peer or "unix socket", setting=setting)
+        if caller not in self._strangers and len(self._strangers) < CALLERS_REMEMBERED_MAX:
+            self._strangers.add(caller)
+            setting = "sidecar.socket_trusted" if caller == SOCKET_PEER else "trusted_proxies"
+            log.warning("client address not believed", caller=caller, setting=setting)

@@ -7,6 +7,7 @@ believed only of trusted proxies, and where it is not known no address list admi
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -43,8 +44,27 @@ def caller_is_trusted(peer: str, snapshot: Snapshot) -> bool:
     return peer in snapshot.trusted_proxies if peer else snapshot.socket_trusted
 
 
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The *address* of the client, or of the caller where the client's is not known."""
+
+    address: str
+    known: bool
+
+
+def read_client(headers: CIMultiDictProxy[str], peer: str, snapshot: Snapshot) -> Client:
+    """Read who the client is, as far as the caller at *peer* is believed."""
+    if caller_is_trusted(peer, snapshot):
+        trusted = _with_stand_in(snapshot.trusted_proxies)
+        forwarded = headers.getall(hdrs.X_FORWARDED_FOR, ()), headers.getall(hdrs.FORWARDED, ())
+        address = client_address(_STAND_IN, trusted, *forwarded)
+        if address != _STAND_IN:
+            return Client(address, known=True)
+    return Client(peer or SOCKET_PEER, known=False)
+
+
 def read_facts(
-    original: Original, headers: CIMultiDictProxy[str], peer: str, snapshot: Snapshot
+    original: Original, headers: CIMultiDictProxy[str], client: Client, snapshot: Snapshot
 ) -> RequestFacts | Denial:
     """Read the facts of a request; everything that two servers could read differently is refused."""
     if _METHOD.fullmatch(original.method) is None:
@@ -62,18 +82,7 @@ def read_facts(
         credential = credentials.read(authorization, key_format)
     if isinstance(credential, credentials.RepeatedCredential):
         return BadRequest(credential.reason)
-    address = _client(headers, snapshot) if caller_is_trusted(peer, snapshot) else None
-    if address is None:
-        return RequestFacts(original.method, target, peer or SOCKET_PEER, credential, address_is_known=False)
-    return RequestFacts(original.method, target, address, credential)
-
-
-def _client(headers: CIMultiDictProxy[str], snapshot: Snapshot) -> str | None:
-    """Give the right-most address that is not a trusted proxy's, None if the caller did not tell of any."""
-    trusted = _with_stand_in(snapshot.trusted_proxies)
-    forwarded = headers.getall(hdrs.X_FORWARDED_FOR, ()), headers.getall(hdrs.FORWARDED, ())
-    address = client_address(_STAND_IN, trusted, *forwarded)
-    return None if address == _STAND_IN else address
+    return RequestFacts(original.method, target, client.address, credential, address_is_known=client.known)
 
 
 @lru_cache(maxsize=4)
