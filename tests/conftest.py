@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.backends import backend
 from tests.demos import demo, demo_state, new_demo
+from tests.proxies import modes
 from tests.servers import (
     own_postgres,
     postgres_dsn,
@@ -28,6 +29,7 @@ __all__ = [
     "demo_state",
     "gateway",
     "gateway_server",
+    "modes",
     "new_demo",
     "optional_gateway",
     "optional_server",

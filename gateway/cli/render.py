@@ -32,15 +32,18 @@ def nginx(config_file: Path, listen: str) -> None:
     Decisions are asked for on sidecar.socket, if it is set, or on the internal listener; name nginx in trusted_proxies,
     or set sidecar.socket_trusted, or keys with an address list are refused.
     """
-    config = load_or_exit(config_file)
-    text = nginx_configuration(
+    click.echo(for_nginx(load_or_exit(config_file), listen), nl=False)
+
+
+def for_nginx(config: Config, listen: str) -> str:
+    """Give the nginx.conf that goes with *config*."""
+    return nginx_configuration(
         compile_snapshot(config),
         listen=listen,
         decisions=_decisions(config),
         endpoint=config.sidecar.path,
         gateway=_address(config.listen.public),
     )
-    click.echo(text, nl=False)
 
 
 def _decisions(config: Config) -> str:

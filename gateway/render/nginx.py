@@ -56,6 +56,9 @@ OWN: Final = (
     ("504", "upstream_timed_out", d.UpstreamTimedOut("$gateway_upstream")),
 )
 """What nginx refuses itself, without a decision or after it, and as which of our refusals; 500 is a failed decision."""
+_PLACE: Final = "/_gateway/refused/"
+"""Where they are in nginx; not named locations, to which nothing leads from a request line that was not understood."""
+_REFUSING: Final = ("auth_request off;", 'default_type "application/json; charset=utf-8";')
 HIDDEN: Final = (
     *("X-Request-Id", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-RateLimit-Window"),
     *(name for name in MEMBERS if name.startswith("X-Gateway-")),
@@ -153,7 +156,7 @@ def _server(snapshot: Snapshot, listen: str, endpoint: str) -> list[str]:
             f"auth_request {endpoint};",
             *(f"auth_request_set $gateway_{name} $upstream_http_{field};" for name, field in TOLD.items()),
             "error_page 401 403 = @gateway_refused;",
-            *(f"error_page {statuses} = @gateway_{name};" for statuses, name, _ in OWN),
+            *(f"error_page {statuses} = {_PLACE}{name};" for statuses, name, _ in OWN),
             "",
             *(f"add_header {name} ${value} always;" for name, value in _answer_fields(snapshot)),
             "",
@@ -286,17 +289,15 @@ def _decision(endpoint: str) -> list[str]:
 def _refusals(largest: int) -> Iterator[str]:
     yield from ("", *comment("Refusals of the gateway, with their true status and body."))
     told = [f"if ($gateway_status = {status}) {{ return {status} $gateway_error; }}" for status in (401, *STATUSES)]
-    undecided = refuse(d.KeysUnavailable())
-    yield from _named("refused", [*told, _returning(undecided)])
+    yield from block("location @gateway_refused", [*_REFUSING, *told, *_returning(refuse(d.KeysUnavailable()))])
     yield from ("", *comment("Refusals of nginx itself, in the same form."))
     for _, name, denial in OWN:
-        yield from _named(name, [_returning(refuse(denial or d.BodyTooLarge(largest)))])
+        refusing = _returning(refuse(denial or d.BodyTooLarge(largest)))
+        yield from block(f"location = {_PLACE}{name}", ["internal;", *_REFUSING, *refusing])
 
 
-def _named(name: str, lines: Iterable[str]) -> list[str]:
-    fixed = ["auth_request off;", 'default_type "application/json; charset=utf-8";']
-    return block(f"location @gateway_{name}", [*fixed, *lines])
-
-
-def _returning(refusal: Refusal) -> str:
-    return f"return {refusal.status} {quoted(error_body(refusal))};"
+def _returning(refusal: Refusal) -> Iterator[str]:
+    """Give what makes an answer of *refusal*; the status is also what says that nothing may be kept of it."""
+    yield f"set $gateway_status {refusal.status};"
+    yield from (f"set $gateway_retry_after {value};" for name, value in refusal.headers if name == "Retry-After")
+    yield f"return {refusal.status} {quoted(error_body(refusal))};"

@@ -8,19 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from tests.gateways import run
-from tests.proxies import nginx
-from tests.servers import make_database
-from tests.serving import serving
 from tests.wire import fresh_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gateway.embedded.postgres import EmbeddedPostgres
-    from gateway.embedded.valkey import EmbeddedValkey
     from tests.gateways import Gateway
-    from tests.proxies import Proxy
+    from tests.proxies import Modes, Proxy
     from tests.wire import Answer
 
 BUDGETS, PRODUCTS, SHARED = "/api/public/budgets", "/api/public/products", "/api/public/budgets/public/1"
@@ -94,37 +86,6 @@ TABLE = {
     "method override": Asked("GET", BUDGETS, fields=("X-HTTP-Method-Override: DELETE", "X-Rewrite-URL: /a")),
     "too large": Asked("POST", BUDGETS, body=b"x" * 1_000_001),
 }  # fmt: skip
-
-
-class Modes(NamedTuple):
-    gateway: Gateway
-    nginx: Proxy
-
-
-def options(document: dict[str, Any]) -> None:
-    """Everything on that the two have to agree on."""
-    document["sidecar"] = {"socket": "${GATEWAY_STATE}/decisions.sock", "socket_trusted": True}
-    document["keys"]["x_api_key"] = document["limits"]["ratelimit_fields"] = True
-    document["upstreams"]["budgets"]["signed_identity"] = True
-    document["limits"]["failed_authentications"] = {"capacity": 100_000, "refill_per_s": 1000}
-    for route in document["routes"]:
-        if route["name"] == "products.read":
-            route["limits"] = [{"requests": 3, "per": "minute"}]
-
-
-@pytest.fixture(scope="module")
-def modes(
-    tmp_path_factory: pytest.TempPathFactory, postgres_server: EmbeddedPostgres, valkey_server: EmbeddedValkey
-) -> Iterator[Modes]:
-    """A gateway, and nginx in front of the same backend that asks it."""
-    dsn = run(make_database(postgres_server, "of_two_modes"))
-    directory = tmp_path_factory.mktemp("modes")
-    with serving(directory, dsn, valkey_server.url, change=options) as gateway:
-        nginx_directory = directory / "nginx"
-        nginx_directory.mkdir()
-        with nginx(gateway, nginx_directory) as proxy:
-            yield Modes(gateway, proxy)
-        assert "[alert]" not in (nginx_directory / "error.log").read_text()
 
 
 class Outcome(NamedTuple):
