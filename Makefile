@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint bench bench-usage bench-keys crash check-deploy schema requirements clean
+.PHONY: help run test lint bench bench-usage bench-keys bench-bodies crash check-deploy schema requirements clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench: $(VENV)/embedded.stamp ## Measure the gateway beside the bare upstream an
 
 bench-usage: $(VENV)/embedded.stamp ## Measure usage events, from the journal to statistics of 10 million (ARGS="--part sink")
 	@$(BIN)/python -m tests.bench.usage $(ARGS)
+
+bench-bodies: $(VENV)/embedded.stamp ## Measure 2 GiB up and down beside a bare pass-through (ARGS="--mebibytes 256")
+	@$(BIN)/python -m tests.bench.bodies $(ARGS)
 
 crash: $(VENV)/dev.stamp ## Kill everything 50 times under load, and count (ARGS="--times 5 --seed 1 --outage-s 600")
 	@$(BIN)/pytest -q -s tests/faults/test_crashes.py tests/faults/test_outage.py $(or $(ARGS),--times 50 --outage-s 60)

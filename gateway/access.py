@@ -5,9 +5,11 @@ Key look-up → policy → charges. What policy refuses costs nothing; failed au
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gateway.core.bucket import Charges, Taken
 from gateway.core.credentials import (
@@ -48,8 +50,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.telemetry import Telemetry
 
 
-@dataclass(slots=True)
-class Verdict:
+class Verdict(Struct):
     """A decision, the key that it is about (None when none was found), and what the limiter said (None if unasked)."""
 
     decision: Decision
@@ -123,6 +124,17 @@ class Access:
         assert admit.principal is not None
         line = self._identity(admit.principal, audience, self._clock())
         return None if line is None else replace(admit, identity=admit.identity + line)
+
+    async def still_holds(self, facts: RequestFacts, route: Route) -> bool:
+        """Say whether what *facts* was admitted to *route* for would be admitted now; no limit is asked or charged."""
+        if route.public:
+            return True
+        assert isinstance(facts.credential, Credential)
+        try:
+            cached = await self._keys.find(facts.credential.digest)
+        except KeySourceDown:
+            return False
+        return cached is not None and refusal(facts, cached.record, route, self._clock()) is None
 
     async def _find(self, facts: RequestFacts, credential: Credential, snapshot: Snapshot) -> CachedKey | Verdict:
         """Look up a key that is not fresh in the cache."""

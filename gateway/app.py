@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
     from gateway.jobs.deliver_usage import Delivery
     from gateway.management.identity import IdentityTokens
+    from gateway.proxy.watch import Watch
     from gateway.settings.schema import Config
 
 BACKLOG: Final = 1024
@@ -77,6 +78,7 @@ class Worker:
     listener: KeyChangeListener
     journal: Journal
     server: PublicServer
+    watch: Watch
     health: Health
     publisher: GaugePublisher
     delivery: Delivery
@@ -98,6 +100,7 @@ async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
             "limiter": worker.limiter.run(),
             "listener": worker.listener.run(),
             **worker.delivery.jobs(),
+            "watch": worker.watch.run(),
             "gauges": worker.publisher.run(),
             "usage": UsageCaretaker(worker.database, config.usage.retention_days).run(),
             "expiry": expire_idempotency(worker.database),
@@ -152,18 +155,14 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
     upstreams = {name: Upstream(settings, loop) for name, settings in snapshot.upstreams.items()}
     for upstream in upstreams.values():
         stack.callback(upstream.close)
+    refuse = config.usage.journal.on_full == "refuse"
     gateway = Gateway(
-        *(live, access, upstreams, answers.functions, journal, telemetry, moments),
-        refuse_unrecorded=config.usage.journal.on_full == "refuse",
+        *(live, access, upstreams, answers.functions, journal, telemetry, moments), refuse_unrecorded=refuse
     )
     server = PublicServer(gateway, live, journal, telemetry, moments, fast=config.listen.fast_path)
-
     decisions = Decisions(
-        *(live, access, journal, telemetry, moments),
-        endpoint=config.sidecar.path,
-        refuse_unrecorded=config.usage.journal.on_full == "refuse",
+        *(live, access, journal, telemetry, moments), endpoint=config.sidecar.path, refuse_unrecorded=refuse
     )
-
     delivery = usage_delivery(config, database, journal, telemetry)
     stack.push_async_callback(delivery.close)
     health = _health(database, limiter, listener, identity)
@@ -173,6 +172,7 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
         upstreams=upstreams,
         connections=lambda: len(server.connections),
         in_flight=lambda: gateway.in_flight,
+        tunnels=lambda: gateway.watch.tunnels,
         sinks=delivery.sinks,
         limiter_up=lambda: limiter.up,
         postgres_up=lambda: database.ready,
@@ -180,7 +180,10 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
         ready=lambda: health.ready,
     )
     publisher = GaugePublisher(sources, telemetry)
-    return Worker(database, limiter, listener, journal, server, health, publisher, delivery, identity, decisions)
+    watch = gateway.watch
+    return Worker(
+        *(database, limiter, listener, journal, server, watch, health, publisher, delivery, identity, decisions)
+    )
 
 
 def _counters(config: Config) -> Path:
@@ -262,7 +265,6 @@ async def _running(jobs: Mapping[str, Coroutine[Any, Any, None]]) -> AsyncIterat
 @asynccontextmanager
 async def _listening(config: Config, worker: Worker, slot: int) -> AsyncIterator[asyncio.Server]:
     """Listen on both addresses; gives the public listener, so that draining can close it first."""
-    loop = asyncio.get_running_loop()
     asking = decision_routes(worker.decisions, config.sidecar.path)
     application = internal_application(worker.health, _counters(config), worker.publisher.publish, asking)
     internal = web.AppRunner(application, access_log=None, shutdown_timeout=INTERNAL_SHUTDOWN_S, **FIELDS_MAX)
@@ -273,6 +275,7 @@ async def _listening(config: Config, worker: Worker, slot: int) -> AsyncIterator
         address = config.listen.internal
         await web.TCPSite(internal, address.address, address.port, reuse_port=True, backlog=BACKLOG).start()
         address = config.listen.public
+        loop = asyncio.get_running_loop()
         public = await loop.create_server(
             worker.server, address.address, address.port, reuse_port=True, backlog=BACKLOG
         )

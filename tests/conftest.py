@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.backends import backend
 from tests.demos import demo, demo_state, new_demo
+from tests.nginx import nginx
 from tests.proxies import modes
 from tests.servers import (
     own_postgres,
@@ -18,19 +20,26 @@ from tests.servers import (
     valkey,
     valkey_server,
 )
-from tests.serving import gateway, gateway_server, optional_gateway, optional_server, start_gateway
-
-if TYPE_CHECKING:
-    import pytest
+from tests.serving import (
+    complete_gateway_server,
+    gateway,
+    gateway_server,
+    optional_gateway,
+    optional_server,
+    start_gateway,
+    tier,
+)
 
 __all__ = [
     "backend",
+    "complete_gateway_server",
     "demo",
     "demo_state",
     "gateway",
     "gateway_server",
     "modes",
     "new_demo",
+    "nginx",
     "optional_gateway",
     "optional_server",
     "own_postgres",
@@ -40,6 +49,7 @@ __all__ = [
     "servers_directory",
     "start_gateway",
     "stopped_postgres",
+    "tier",
     "valkey",
     "valkey_server",
 ]
@@ -51,6 +61,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--times", type=int, default=5, help="how often something is killed")
     group.addoption("--seed", type=int, help="what is killed when; printed, so that a run can be repeated")
     group.addoption("--outage-s", type=float, default=4.0, help="how long Postgres is away, in seconds")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes seconds: at the end it would leave all cores but one without work."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 # A shell that runs tests in the background has SIGINT ignored, and every process that is started here would inherit it.

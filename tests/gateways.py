@@ -34,6 +34,8 @@ BODY_MAX = 1_000_000
 BODY_IDLE_S = 0.6
 FIRST_BYTE_S = 0.8
 FAILURES_MAX = 20
+SOCKET_IDLE_S = 3.0
+ORIGIN = "https://app.example.com"
 EVERY_SCOPE = (
     *("READ_BUDGETS", "WRITE_BUDGETS", "READ_CUSTOMERS", "WRITE_CUSTOMERS", "READ_PRODUCTS", "WRITE_PRODUCTS"),
     "WEBHOOKS",
@@ -60,6 +62,7 @@ def settings(backend_url: str) -> dict[str, Any]:
     document["upstreams"]["gone"] = {"targets": [f"http://127.0.0.1:{free_port()}"]}
     route = {"name": "gone", "methods": ["GET", "POST"], "path": "/api/public/gone", "scope": "READ_BUDGETS"}
     document["routes"].append(route | {"upstream": "gone"})
+    document["routes"] += _further_routes()
     for route in document["routes"]:
         if route["name"] == "products.write":
             route["body_max_bytes"] = 200_000_000
@@ -68,6 +71,20 @@ def settings(backend_url: str) -> dict[str, Any]:
     document["usage"]["ship_interval_ms"] = 50
     document["drain"] = {"timeout_s": 5}
     return document
+
+
+def _further_routes() -> list[dict[str, Any]]:
+    """Routes with what the project's own have not: WebSockets, streams, and pages of other origins."""
+    usual = {"methods": ["GET", "POST"], "scope": "READ_BUDGETS", "upstream": "budgets"}
+    return [
+        usual | {"name": name, "path": f"/api/public/{name}/**"} | more
+        for name, more in {
+            "sockets": {"websocket": True, "websocket_idle_s": SOCKET_IDLE_S},
+            "streams": {"stream": True},
+            "pages": {"cors": {"origins": [ORIGIN, "https://other.example.com:8443"], "credentials": True}},
+            "open-pages": {"cors": {"origins": ["*"], "exposed": [], "max_age_s": 5}},
+        }.items()
+    ]
 
 
 class Gateway:

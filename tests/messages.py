@@ -35,6 +35,7 @@ class Reader:
     def __init__(self, receive: Callable[[], bytes]) -> None:
         self._receive = receive
         self._buffer = b""
+        self.trailers = b""
 
     def until(self, mark: bytes) -> bytes:
         """Give all up to and with *mark*; less, or nothing, when the connection ended before."""
@@ -59,15 +60,18 @@ class Reader:
             yield piece
 
     def chunks(self) -> Iterator[bytes]:
-        """Give the pieces of a chunked body without its trailers; raises EOFError when it breaks off or is garbled."""
+        """Give the pieces of a chunked body, and keep its trailers; raises EOFError when it breaks off or is garbled."""
+        self.trailers = b""
         while size := int(self.until(b"\r\n") or b"0", 16):
             for piece in self.exactly(size):
                 size -= len(piece)
                 yield piece
             if size or self.until(b"\r\n") != b"\r\n":
                 raise EOFError
-        if self.until(b"\r\n") != b"\r\n":
-            raise EOFError
+        while (line := self.until(b"\r\n")) != b"\r\n":
+            if not line:
+                raise EOFError
+            self.trailers += line
 
     def rest(self) -> Iterator[bytes]:
         """Give all that still comes, in pieces."""

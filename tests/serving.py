@@ -85,10 +85,27 @@ def optional_server(
         yield gateway
 
 
+@pytest.fixture(scope="session")
+def complete_gateway_server(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: EmbeddedPostgres, valkey_server: EmbeddedValkey
+) -> Iterator[Gateway]:
+    """Another one, without the fast tier."""
+    dsn = run(make_database(postgres_server, "of_the_complete_gateway"))
+    listen = settings("")["listen"] | {"fast_path": False}
+    with serving(tmp_path_factory.mktemp("complete"), dsn, valkey_server.url, listen=listen) as gateway:
+        yield gateway
+
+
 @pytest.fixture
-def gateway(gateway_server: Gateway) -> Iterator[Gateway]:
+def tier() -> str:
+    """Which tier serves plain requests: fast or complete. Tests of both are parametrized with this."""
+    return "fast"
+
+
+@pytest.fixture
+def gateway(request: pytest.FixtureRequest, tier: str) -> Iterator[Gateway]:
     """A gateway that serves; whatever the test did, it serves afterwards, and has not logged a bug or a key."""
-    yield from _as_it_was(gateway_server)
+    yield from _as_it_was(request.getfixturevalue("gateway_server" if tier == "fast" else "complete_gateway_server"))
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import itertools
 import json
 from typing import Any
 
+from gateway.core.events import UsageEvent
+
 _serial = itertools.count(1)
 
 
@@ -34,6 +36,32 @@ def members_of(**members: Any) -> dict[str, Any]:
         "configVersion": "0123456789ab",
         "schema": 1,
     } | members
+
+
+def usage_event(**members: Any) -> UsageEvent:
+    """An event as the data plane makes it, with what a plain request has where nothing is said."""
+    plain: dict[str, Any] = {
+        "id": "0197a1b2-0000-7000-8000-000000000000",
+        "at": "2026-05-01T12:00:00.123Z",
+        "request_id": "req_0123456789abcdef",
+        "account_id": None,
+        "key_id": None,
+        "route": "budgets.read",
+        "endpoint": "/api/public/budgets/{id}",
+        "method": "GET",
+        "path": "/api/public/budgets/7",
+        "client_address": "203.0.113.7",
+        "status": 200,
+        "outcome": "admitted",
+        "upstream": None,
+        "target": None,
+        "duration_us": 1500,
+        "upstream_us": None,
+        "bytes_in": 0,
+        "bytes_out": 0,
+        "config_version": "c0ffee",
+    }
+    return UsageEvent(**plain | members)
 
 
 def event(**members: Any) -> bytes:

@@ -32,11 +32,12 @@ class CutShort(Exception):
 
 @dataclass(frozen=True)
 class Answer(Head):
-    """An answer as it came; *body* is without chunk framing."""
+    """An answer as it came; *body* is without chunk framing, *trailers* are the lines behind the last chunk."""
 
     status: int
     head: bytes
     body: bytes
+    trailers: bytes = b""
 
     @property
     def json(self) -> dict[str, Any]:
@@ -115,7 +116,11 @@ class Wire:
             body = self._read_exactly(int(bare.one("content-length")))
         else:
             body = b"".join(self._reader.rest())
-        return Answer(status, head, body)
+        return Answer(status, head, body, self._reader.trailers)
+
+    def read(self, size: int) -> bytes:
+        """Read *size* bytes of whatever comes; raises CutShort."""
+        return self._read_exactly(size)
 
     def read_some(self) -> bytes:
         """Give what comes next, of any size, for a test that is in no hurry."""

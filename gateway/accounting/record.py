@@ -6,7 +6,7 @@ from random import getrandbits
 from time import perf_counter
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from gateway.core.events import Origin, UsageEvent, encode, uuid7
+from gateway.core.events import UsageEvent, encode, uuid7
 from gateway.telemetry.telemetry import NO_ROUTE
 
 if TYPE_CHECKING:
@@ -20,25 +20,23 @@ if TYPE_CHECKING:
     from gateway.telemetry.telemetry import Telemetry
 
 UNKNOWN_ENDPOINT: Final = "unknown"
-CLIENT_GONE_STATUS: Final = 499
-ORIGINS_MAX: Final = 10_000
 
 
 class RequestRecord:
     """Collects while the request is served; `finish` is called once, before the last byte of the answer leaves.
 
     *entropy* are 32 random hexadecimal digits, of which all ids of the request are made. They need not be secret.
+    *cors* are lines of the answer's head, whatever the answer is; *trailers* is whether the client understands those.
     """
 
     mode: ClassVar = "proxy"
-    unanswered: ClassVar = CLIENT_GONE_STATUS
-    """What is counted as the status where there is none."""
 
     __slots__ = (
         "_began",
         "_finished",
         "bytes_in",
         "bytes_out",
+        "cors",
         "entropy",
         "facts",
         "from_trusted",
@@ -54,6 +52,7 @@ class RequestRecord:
         "status",
         "taken",
         "target",
+        "trailers",
         "upstream_us",
     )
 
@@ -74,6 +73,8 @@ class RequestRecord:
         self.taken: Taken | None = None
         self.outcome = "admitted"
         self.recorded = True
+        self.cors = b""
+        self.trailers = False
         self.status: int | None = None
         self.target: str | None = None
         self.upstream_us: int | None = None
@@ -92,47 +93,38 @@ class RequestRecord:
         else:
             name, upstream, endpoint = route.name, route.upstream, route.endpoint(facts.target)
         at, id_start = moments.stamp(self.now)
+        key = self.key
+        account_id, key_id = (None, None) if key is None else (key.account_id, key.id)
         event = UsageEvent(
             uuid7(id_start, self.entropy),
             at,
-            _origin(self.mode, name, self.snapshot.version, upstream, self.key),
             self.request_id,
+            account_id,
+            key_id,
+            name,
             endpoint,
             self.method,
             "" if facts is None else facts.target.path,
             self.peer if facts is None else facts.client_address,
-            self.outcome,
             self.status,
+            self.outcome,
+            upstream,
             self.target,
             duration_us,
             self.upstream_us,
             self.bytes_in,
             self.bytes_out,
+            self.snapshot.version,
+            self.mode,
         )
         if self.recorded:
             journal.append(encode(event))
-        telemetry.request(name, upstream, self.status or self.unanswered, event)
+        telemetry.request(event)
 
 
 class DecisionRecord(RequestRecord):
     """The record of a request that another proxy carries: of one that is admitted the end is not known."""
 
     mode = "sidecar"
-    unanswered = 0
 
     __slots__ = ()
-
-
-_origins: dict[tuple[str, str, str, str | None], str] = {}
-
-
-def _origin(mode: str, route: str, version: str, upstream: str | None, key: KeyRecord | None) -> str:
-    """Give the text that a key's events on a route have in common; a few thousand are kept."""
-    name = (mode, route, version, None if key is None else key.id)
-    text = _origins.get(name)
-    if text is None:
-        if len(_origins) >= ORIGINS_MAX:
-            _origins.clear()
-        account_id, key_id = (None, None) if key is None else (key.account_id, key.id)
-        text = _origins[name] = Origin(route, version, account_id, key_id, upstream, mode).text
-    return text

@@ -11,6 +11,8 @@ import enum
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from msgspec import Struct
+
 UNITS_MAX = 2**53
 SLOTS = 60
 
@@ -62,8 +64,7 @@ class Charges:
     limits: tuple[Limit, ...]
 
 
-@dataclass(slots=True)
-class Standing:
+class Standing(Struct):
     """What a bucket says after it was asked: whole tokens left, when it is full, how long until a token is there."""
 
     limit: Limit
@@ -72,8 +73,7 @@ class Standing:
     retry_in_ms: int = 0
 
 
-@dataclass(slots=True)
-class Taken:
+class Taken(Struct):
     """The answer to charges: *admitted* when every bucket gave its token. *now_ms* is the limiter's own clock."""
 
     admitted: bool

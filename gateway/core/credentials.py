@@ -12,6 +12,8 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -26,8 +28,7 @@ _BODY: Final = re.compile(r"[A-Za-z0-9_]{16,64}")
 _REDACTABLE: Final = re.compile(r"(bk_(?:live|test)_[A-Za-z0-9_]{4})[A-Za-z0-9_]+")
 
 
-@dataclass(slots=True)
-class Credential:
+class Credential(Struct, gc=False):
     """A credential that looks like a key: the SHA-256 of the whole, its first 12 characters, and the whole.
 
     Its checksum is not looked at until the digest turns out to be unknown here; see `could_be_ours`.

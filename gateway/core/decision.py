@@ -125,6 +125,11 @@ class BodyTooLarge:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadTimedOut:
+    """The request's head did not become complete in time."""
+
+
+@dataclass(frozen=True, slots=True)
 class BodyTimedOut:
     """The request's body stalled."""
 
@@ -152,8 +157,20 @@ class UpgradeRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class HandshakeRefused:
+    """A WebSocket handshake that is none."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class VersionRefused:
     """A protocol version other than HTTP/1.0 and HTTP/1.1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overloaded:
+    """The worker serves as many requests as it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,12 +226,15 @@ Denial = (
     | Throttled
     | TooManyFailures
     | BodyTooLarge
+    | HeadTimedOut
     | BodyTimedOut
     | TargetTooLong
     | HeadTooLarge
     | ExpectationUnknown
     | UpgradeRefused
+    | HandshakeRefused
     | VersionRefused
+    | Overloaded
     | KeysUnavailable
     | LimiterUnavailable
     | IdentityUnavailable

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from gateway.core import decision as d
 from gateway.core.headers import rate_limit_headers
+from gateway.core.websocket import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,10 +87,18 @@ def refuse(denial: d.Denial) -> Refusal:
             return _throttled(taken, "Rate limit exceeded")
         case d.TooManyFailures(taken):
             return _throttled(taken, "Too many failed authentications from this address")
-        case d.KeysUnavailable() | d.LimiterUnavailable() | d.IdentityUnavailable() | d.UsageUnrecordable():
+        case (
+            d.Overloaded()
+            | d.KeysUnavailable()
+            | d.LimiterUnavailable()
+            | d.IdentityUnavailable()
+            | d.UsageUnrecordable()
+        ):
             return _refuse_unequipped(denial)
         case d.UpstreamFailed() | d.UpstreamTimedOut():
             return _refuse_for_fault(denial)
+        case d.UpgradeRefused() | d.HandshakeRefused():
+            return _refuse_upgrade(denial)
         case _:
             return _refuse_request(denial)
 
@@ -129,11 +138,13 @@ def _refuse_permission(denial: d.KeySuspended | d.AddressNotAllowed | d.ScopeMis
             assert_never(denial)
 
 
-_Unequipped = d.KeysUnavailable | d.LimiterUnavailable | d.IdentityUnavailable | d.UsageUnrecordable
+_Unequipped = d.Overloaded | d.KeysUnavailable | d.LimiterUnavailable | d.IdentityUnavailable | d.UsageUnrecordable
 
 
 def _refuse_unequipped(denial: _Unequipped) -> Refusal:
     match denial:
+        case d.Overloaded():
+            return _unavailable("overloaded", "Too many requests are being served at the moment. Try again shortly")
         case d.KeysUnavailable():
             return _unavailable("service_unavailable", "API keys cannot be checked at the moment. Try again shortly")
         case d.LimiterUnavailable():
@@ -159,16 +170,27 @@ def _refuse_for_fault(denial: d.UpstreamFailed | d.UpstreamTimedOut) -> Refusal:
             assert_never(denial)
 
 
+def _refuse_upgrade(denial: d.UpgradeRefused | d.HandshakeRefused) -> Refusal:
+    """Close, since what follows may not be HTTP, and name the version that would do (RFC 6455 section 4.4)."""
+    match denial:
+        case d.UpgradeRefused():
+            return Refusal(501, "not_implemented", "Upgrades such as WebSocket are not carried here", close=True)
+        case d.HandshakeRefused(reason):
+            return Refusal(400, "bad_request", reason, None, (("Sec-WebSocket-Version", VERSION),), close=True)
+        case _:
+            assert_never(denial)
+
+
 _RequestDenial = (
     d.BadRequest
     | d.NotFound
     | d.MethodNotAllowed
     | d.BodyTooLarge
+    | d.HeadTimedOut
     | d.BodyTimedOut
     | d.TargetTooLong
     | d.HeadTooLarge
     | d.ExpectationUnknown
-    | d.UpgradeRefused
     | d.VersionRefused
     | d.InternalError
 )
@@ -191,16 +213,15 @@ def _refuse_request(denial: _RequestDenial) -> Refusal:
                 {"limitBytes": limit},
                 close=True,
             )
-        case d.BodyTimedOut():
-            return Refusal(408, "request_timeout", "The request body did not arrive in time", close=True)
+        case d.HeadTimedOut() | d.BodyTimedOut():
+            part = "head" if isinstance(denial, d.HeadTimedOut) else "body"
+            return Refusal(408, "request_timeout", f"The request {part} did not arrive in time", close=True)
         case d.TargetTooLong(limit):
             return Refusal(414, "uri_too_long", f"The request target is longer than {limit} bytes", close=True)
         case d.HeadTooLarge():
             return Refusal(431, "header_fields_too_large", "The header fields are too many or too large", close=True)
         case d.ExpectationUnknown():
             return Refusal(417, "expectation_failed", "The only expectation that can be met is 100-continue")
-        case d.UpgradeRefused():
-            return Refusal(501, "not_implemented", "Upgrades such as WebSocket are not carried", close=True)
         case d.VersionRefused():
             return Refusal(505, "version_not_supported", "Use HTTP/1.1", close=True)
         case d.InternalError():

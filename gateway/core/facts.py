@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from gateway.core.credentials import Credential, CredentialProblem
     from gateway.core.paths import Target
 
 
-@dataclass(slots=True)
-class RequestFacts:
+class RequestFacts(Struct):
     """What is asked (method, target), who asks (address), and what was presented."""
 
     method: str

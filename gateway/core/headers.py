@@ -56,6 +56,13 @@ OURS: Final = ("x-gateway-",)
 
 ANNOUNCED: Final = frozenset({"ratelimit", "ratelimit-policy"})
 """Fields of an answer in which the IETF's draft describes limits."""
+TRAILERS_REMOVED: Final = frozenset(
+    {
+        *("age", "authorization", "cache-control", "content-encoding", "content-range", "content-type", "date"),
+        *("expires", "host", "location", "pragma", "retry-after", "set-cookie", "vary", "warning", "www-authenticate"),
+    }
+)
+"""What says how to frame, route, judge or read a message comes too late in a trailer (RFC 9110 section 6.5.1)."""
 
 ANSWER_REMOVED: Final = HOP_BY_HOP | {"content-length", "x-request-id"}
 
@@ -87,12 +94,18 @@ class RemovedNames:
         return cls(exact, (*OURS, *(name[:-1] for name in names if name.endswith("*"))))
 
     @classmethod
-    def from_answers(cls, *, announced: bool = False) -> RemovedNames:
+    def from_answers(cls, *more: str, announced: bool = False) -> RemovedNames:
         """Compile what a backend may not say: what is ours to say. We limit everywhere, so `X-RateLimit-*` too.
 
-        Where limits are *announced*, `RateLimit` and `RateLimit-Policy` are ours as well.
+        *more* are further beginnings of names. Where limits are *announced*, `RateLimit` and `RateLimit-Policy` are
+        ours as well.
         """
-        return cls(ANSWER_REMOVED | (ANNOUNCED if announced else frozenset()), (*OURS, "x-ratelimit-"))
+        return cls(ANSWER_REMOVED | (ANNOUNCED if announced else frozenset()), (*OURS, "x-ratelimit-", *more))
+
+    @classmethod
+    def from_trailers(cls) -> RemovedNames:
+        """Compile what may not stand behind a body."""
+        return cls(ANSWER_REMOVED | ANNOUNCED | TRAILERS_REMOVED, (*OURS, "x-ratelimit-", "access-control-"))
 
     def start(self, name: bytes) -> bytes:
         """Judge a spelling that is not remembered."""
@@ -124,6 +137,11 @@ def passed_lines(fields: Iterable[Field], removed: RemovedNames) -> list[bytes]:
         names = {folded(name.strip()) for name in nominated}
         return [line for line in lines if folded(line[: line.index(b":")]) not in names]
     return lines
+
+
+def wants_trailers(te: Iterable[str]) -> bool:
+    """Say whether who sent these values of TE understands trailers (RFC 9110 section 10.1.4)."""
+    return any(coding.strip().lower() == "trailers" for value in te for coding in value.split(","))
 
 
 def identity_lines(principal: Principal) -> bytes:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 _REMEMBERED_MAX: Final = 1024
+_PORT: Final = r"(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?"
+_HOP: Final = re.compile(rf"""\s*"?(?:\[([0-9A-Fa-f:.]+)\]{_PORT}|([0-9.]+){_PORT}|([0-9A-Fa-f:.]+))"?\s*""")
 _PAIR: Final = re.compile(r"""([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s",;]*)""")
 _ELEMENT: Final = re.compile(rf"\s*{_PAIR.pattern}(?:\s*;\s*{_PAIR.pattern})*\s*")
 
@@ -108,13 +110,11 @@ class AddressSet:
 
 
 def _hop_address(text: str) -> str | None:
-    """Read one hop of a forwarded list: an address, perhaps in brackets or quotes, perhaps with a port."""
-    text = text.strip().strip('"')
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    address = parse_address(text)
+    """Read one hop of a forwarded list: an address, perhaps with a port, then of IPv6 in brackets (RFC 7239 6)."""
+    hop = _HOP.fullmatch(text)
+    if hop is None:
+        return None
+    address = parse_address(hop[1] or hop[2] or hop[3])
     return None if address is None else str(address)
 
 
@@ -131,21 +131,33 @@ def _forwarded_hops(lines: Sequence[str]) -> Iterator[str]:
             while start > 0 and _ELEMENT.fullmatch(line, start, end) is None:
                 start = line.rfind(",", 0, start - 1) + 1
             pairs = _PAIR.findall(line, start, end) if _ELEMENT.fullmatch(line, start, end) else []
-            yield next((value for name, value in pairs if name.lower() == "for"), "")
+            named = [value for name, value in pairs if name.lower() == "for"]
+            yield named[0] if len(named) == 1 else ""
             end = start - 1
 
 
-def client_address(peer: str, trusted: AddressSet, forwarded_for: Sequence[str], forwarded: Sequence[str]) -> str:
+def client_address(
+    peer: str, trusted: AddressSet, forwarded_for: Sequence[str], forwarded: Sequence[str]
+) -> str | None:
     """Say who the client is: the peer, or what trusted proxies say of the right-most hop that is not one of them.
 
-    *forwarded_for* are the values of all X-Forwarded-For lines in order, *forwarded* those of Forwarded (RFC 7239),
-    used only when there is no X-Forwarded-For. A hop that is not an address ends the walk at the hop to its right.
+    *forwarded_for* are the values of all X-Forwarded-For lines in order, *forwarded* those of Forwarded (RFC 7239). A
+    hop that is not an address ends the walk at the hop to its right. None if the two fields name different clients:
+    proxies usually write one of them and pass the other on, as the client sent it.
     """
     address = parse_address(peer)
     current = peer if address is None else str(address)
-    if not trusted or current not in trusted:
+    if not (forwarded_for or forwarded) or current not in trusted:
         return current
-    hops = reversed(",".join(forwarded_for).split(",")) if forwarded_for else _forwarded_hops(forwarded)
+    found = _right_most(current, trusted, _forwarded_hops(forwarded))
+    if forwarded_for:
+        other = _right_most(current, trusted, reversed(",".join(forwarded_for).split(",")))
+        return None if forwarded and found != other else other
+    return found
+
+
+def _right_most(current: str, trusted: AddressSet, hops: Iterable[str]) -> str:
+    """Walk *hops* from the right as far as *trusted* reaches."""
     for text in hops:
         hop = _hop_address(text)
         if hop is None:

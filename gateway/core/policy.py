@@ -27,7 +27,8 @@ from gateway.core.decision import (
 from gateway.core.headers import identity_lines
 from gateway.core.keys import KeyStatus
 from gateway.core.network import limiter_subject
-from gateway.core.routes import MethodUnknown, PathAmbiguous, PathUnknown
+from gateway.core.oddities import REASONS
+from gateway.core.routes import MethodUnknown, PathAmbiguous, PathOdd, PathUnknown
 
 if TYPE_CHECKING:
     from gateway.core.decision import Denial
@@ -48,6 +49,8 @@ def unrouted(found: Matched) -> Denial:
             return MethodNotAllowed(allowed)
         case PathAmbiguous():
             return BadRequest("The path leads to different routes with and without its escapes")
+        case PathOdd(oddity):
+            return BadRequest(REASONS[oddity])
 
 
 def refusal(facts: RequestFacts, key: KeyRecord, route: Route, now: float) -> Decision | None:

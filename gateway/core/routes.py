@@ -10,10 +10,13 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from gateway.core.oddities import Oddity, readings
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from gateway.core.bucket import Algorithm, Limit
+    from gateway.core.cors import Cors
     from gateway.core.paths import Target
 
 _LITERAL: Final = re.compile(r"[A-Za-z0-9._~!$&'()+,=:@-]+")
@@ -83,7 +86,9 @@ class Route:
 
     Exactly one of *upstream* (a name) and *answer* (the name of an answer of the gateway's own) is set. *scope* is
     None on *public* routes. *emits* maps a method to the webhook event that its success announces. *audience* is who
-    the upstream is in the signed identity that it wants, None if it wants none.
+    the upstream is in the signed identity that it wants, None if it wants none. A WebSocket is carried where
+    *websocket_idle_s* is set, and ended after so long a silence. The answers of a *stream* may go on without end, as
+    long as the key may use the route. *cors* is None where browsers are not told anything.
     """
 
     name: str
@@ -98,6 +103,10 @@ class Route:
     body_max_bytes: int = 10 * 1024 * 1024
     emits: Mapping[str, str] = field(default_factory=dict)
     audience: str | None = None
+    allow_in_path: frozenset[Oddity] = frozenset()
+    websocket_idle_s: float | None = None
+    stream: bool = False
+    cors: Cors | None = None
     _endpoints: tuple[str, str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -135,6 +144,13 @@ class PathAmbiguous:
     """The path as sent and the path with its escapes resolved lead to different routes."""
 
 
+@dataclass(frozen=True, slots=True)
+class PathOdd:
+    """The path is odd in a way that its route, if it has one, does not allow."""
+
+    oddity: Oddity
+
+
 @dataclass(slots=True)
 class _Node:
     literals: dict[str, _Node] = field(default_factory=dict)
@@ -170,7 +186,7 @@ class _Node:
             node = node.literals.get(segment)
 
 
-Matched = PathUnknown | MethodUnknown | PathAmbiguous
+Matched = PathUnknown | MethodUnknown | PathAmbiguous | PathOdd
 _UNKNOWN = PathUnknown()
 
 
@@ -192,9 +208,17 @@ class RouteTable:
     def match(self, method: str, target: Target) -> Route | Matched:
         """Find the first route for *method* and *target*; HEAD goes where GET goes."""
         found = self._first(method, target.segments)
-        if target.decoded is not None and self._first(method, target.decoded) != found:
-            return PathAmbiguous()
-        return found
+        return found if target.decoded is None else self._agreed(found, method, target)
+
+    def _agreed(self, found: Route | Matched, method: str, target: Target) -> Route | Matched:
+        """Take what was found for the path as sent only if its other readings lead there too."""
+        assert target.decoded is not None
+        allowed = found.allow_in_path if isinstance(found, Route) else frozenset[Oddity]()
+        for oddity in Oddity:
+            if oddity in target.oddities and oddity not in allowed:
+                return PathOdd(oddity)
+        others = readings(target.path, target.oddities) if target.oddities else (target.decoded,)
+        return found if all(self._first(method, other) == found for other in others) else PathAmbiguous()
 
     def _first(self, method: str, segments: Sequence[str]) -> Route | Matched:
         found: list[int] = []

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.core.bucket import Algorithm, Limit
+    from gateway.core.cors import Cors
     from gateway.core.network import AddressSet
     from gateway.core.routes import RouteTable
 
@@ -76,6 +77,18 @@ class RequestLimits:
     head_max_bytes: int = 32768
     fields_max: int = 100
     body_idle_s: float = 30.0
+    in_flight_max: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Bounds on client connections of one worker (seconds, counts); 0 for *requests_max* is no limit."""
+
+    head_s: float = 10.0
+    idle_s: float = 75.0
+    unread_s: float = 30.0
+    requests_max: int = 0
+    per_address_max: int = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +96,7 @@ class Snapshot:
     """Everything a request needs to know of the configuration. *version* is a short digest of the file.
 
     *limits_announced* is whether answers have the `RateLimit` fields too, *socket_trusted* whether who asks for
-    decisions on the Unix socket is a trusted proxy.
+    decisions on the Unix socket is a trusted proxy; *cors* holds for requests that no route takes.
     """
 
     version: str
@@ -100,4 +113,6 @@ class Snapshot:
     removed_headers: tuple[str, ...]
     limits_announced: bool = False
     socket_trusted: bool = False
+    connection_limits: ConnectionLimits = ConnectionLimits()
+    cors: Cors | None = None
     hostname: str = "gateway"

@@ -91,12 +91,13 @@ def forget(directory: Path) -> None:
         _remove(directory)
 
 
-def scratch_directory(account: Account | None, mode: int = 0o700) -> Path:
+def scratch_directory(account: Account | None, mode: int = 0o700, parent: Path | None = None) -> Path:
     """A temporary directory for this process that *account* can reach; it belongs to us, and is the caller's to remove.
 
-    What killed processes left behind is removed on the way: the name tells whose it was.
+    It is in *parent*, by default where temporary files go. What killed processes left behind there is removed on the
+    way: the name tells whose it was.
     """
-    parent = Path(tempfile.gettempdir())
+    parent = parent or Path(tempfile.gettempdir())
     if account and not reachable(parent):
         parent = _SHARED
     for old in parent.glob(f"{_SCRATCH_PREFIX}*"):

@@ -29,6 +29,7 @@ class Sources:
     upstreams: Mapping[str, Upstream]
     connections: Callable[[], int]
     in_flight: Callable[[], int]
+    tunnels: Callable[[], int]
     sinks: Mapping[str, UsageSink]
     limiter_up: Callable[[], bool]
     postgres_up: Callable[[], bool]
@@ -64,6 +65,7 @@ class GaugePublisher:
         telemetry.set(metrics.CACHE_ENTRIES, len(sources.keys))
         telemetry.set(metrics.CONNECTIONS, sources.connections(), "public")
         telemetry.set(metrics.IN_FLIGHT, sources.in_flight())
+        telemetry.set(metrics.TUNNELS, sources.tunnels())
         telemetry.set(metrics.LIMITER_UP, sources.limiter_up())
         telemetry.set(metrics.POSTGRES_UP, sources.postgres_up())
         telemetry.set(metrics.KEY_CHANGES_CONNECTED, sources.listening())

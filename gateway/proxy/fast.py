@@ -22,56 +22,41 @@ if TYPE_CHECKING:
 
     from aiohttp.http import RawRequestMessage
 
+    from gateway.core.snapshot import ConnectionLimits
+    from gateway.proxy.clients import Client, Clients
     from gateway.proxy.incoming import ClientRequest
     from gateway.proxy.respond import Written
 
 HEAD_MAX: Final = 16 * 1024
-SWEEP_S: Final = 1.0
 READ_MAX: Final = 64 * 1024
 _METHODS: Final = (b"GET ", b"HEAD ", b"DELETE ")
 _END: Final = b"\r\n\r\n"
 
 
 class PlainServer:
-    """All connections of the fast tier: idle ones are closed in time, all of them when the worker drains."""
+    """All connections of the fast tier: all of them are closed when the worker drains."""
 
     def __init__(
         self,
         serve: Callable[[ClientRequest], Coroutine[Any, Any, Written]],
         complete: Callable[[], asyncio.Protocol],
+        clients: Clients,
         *,
-        idle_s: float,
         write_buffer_bytes: int,
         parser_options: dict[str, Any],
     ) -> None:
         """Call *serve* for every plain request; *complete* makes the protocol that takes a connection over."""
         self.serve = serve
         self.complete = complete
+        self.clients = clients
         self.write_buffer_bytes = write_buffer_bytes
         self.parser_options = parser_options
         self.loop = asyncio.get_running_loop()
         self.connections: set[PlainConnection] = set()
-        self._idle_s = idle_s
-        self._sweeper: asyncio.TimerHandle | None = None
 
     def __call__(self) -> PlainConnection:
         """Make the protocol of a new connection."""
         return PlainConnection(self)
-
-    def opened(self, connection: PlainConnection) -> None:
-        """Count *connection*, and watch that it does not idle for ever."""
-        self.connections.add(connection)
-        if self._sweeper is None:
-            self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
-
-    def _sweep(self) -> None:
-        self._sweeper = None
-        oldest = self.loop.time() - self._idle_s
-        for connection in list(self.connections):
-            if not connection.busy and connection.idle_since < oldest:
-                connection.close()
-        if self.connections:
-            self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
 
     def pre_shutdown(self) -> None:
         """Close what is idle; what is busy closes when it has answered."""
@@ -87,8 +72,6 @@ class PlainServer:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        if self._sweeper is not None:
-            self._sweeper.cancel()
 
 
 class PlainConnection(asyncio.Protocol):
@@ -99,6 +82,7 @@ class PlainConnection(asyncio.Protocol):
     unread: Final = False
 
     __slots__ = (
+        "_client",
         "_closing",
         "_drained",
         "_later",
@@ -120,6 +104,7 @@ class PlainConnection(asyncio.Protocol):
         self._server = server
         # The parser needs a protocol of aiohttp's for bodies only, and what has one is parsed again elsewhere.
         self._parser = HttpRequestParser(None, server.loop, READ_MAX, **server.parser_options)
+        self._client: Client | None = None
         self._closing = False
         self._drained: asyncio.Future[None] | None = None
         self._later = b""
@@ -138,7 +123,11 @@ class PlainConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Prepare (asyncio calls this)."""
         # uvloop's transports are asyncio's by behaviour, not by class.
-        self.transport = made = cast("asyncio.Transport", transport)
+        made = cast("asyncio.Transport", transport)
+        self._client = self._server.clients.opened(made, self)
+        if self._client is None:
+            return
+        self.transport = made
         tcp_keepalive(made)
         made.set_write_buffer_limits(high=self._server.write_buffer_bytes)
         peer = made.get_extra_info("peername")
@@ -146,7 +135,7 @@ class PlainConnection(asyncio.Protocol):
         if made.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
         self.idle_since = self._server.loop.time()
-        self._server.opened(self)
+        self._server.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Serve a plain request, or hand the connection over (asyncio calls this)."""
@@ -171,6 +160,8 @@ class PlainConnection(asyncio.Protocol):
         """End the request under way: its client is gone (asyncio calls this)."""
         self.transport = None
         self._server.connections.discard(self)
+        if self._client is not None:
+            self._server.clients.lost(self._client)
         self.resume_writing()
         if self.task is not None:
             self.task.cancel()
@@ -200,6 +191,13 @@ class PlainConnection(asyncio.Protocol):
         if not self.busy and self.transport is not None:
             self.transport.close()
 
+    def waited_too_long(self, now: float, limits: ConnectionLimits) -> str | None:
+        """Close when no request came in time; there is no head under way here (the sweep calls this)."""
+        patience_s = limits.head_s if self.task is None else limits.idle_s
+        if not self.busy and now - self.idle_since >= patience_s:
+            self.close()
+        return None
+
     def _plain(self, data: bytes) -> RawRequestMessage | None:
         """Give the head of a plain request, None for anything else."""
         if not data.startswith(_METHODS) or data.find(_END) != len(data) - len(_END) or len(data) > HEAD_MAX:
@@ -214,7 +212,17 @@ class PlainConnection(asyncio.Protocol):
         if head.version is not HttpVersion11 or head.should_close or body is not EMPTY_PAYLOAD:
             return None
         odd = head.upgrade or head.chunked or hdrs.EXPECT in head.headers or hdrs.CONTENT_LENGTH in head.headers
-        return None if odd else head
+        if odd or (self._server.clients.requests_max and self._is_last()):
+            return None
+        return head
+
+    def _is_last(self) -> bool:
+        """Say whether the connection is to end with this request, which the complete tier knows how to do."""
+        assert self._client is not None
+        if self._client.requests + 1 >= self._server.clients.requests_max:
+            return True
+        self._client.requests += 1
+        return False
 
     async def _serve(self) -> None:
         """Serve one request after another; in the end the connection is closed or handed over, unless it is lost."""

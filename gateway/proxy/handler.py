@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
+from aiohttp import hdrs
 
 from gateway.accounting.record import RequestRecord
 from gateway.adapters.http.faults import UpstreamFault, UpstreamTooSlow
@@ -20,6 +21,7 @@ from gateway.core.decision import (
     BodyTooLarge,
     Denial,
     InternalError,
+    Overloaded,
     UpstreamFailed,
     UpstreamTimedOut,
     UsageUnrecordable,
@@ -28,12 +30,13 @@ from gateway.core.denials import refuse
 from gateway.core.facts import RequestFacts
 from gateway.core.headers import rate_limit_lines
 from gateway.core.policy import unrouted
-from gateway.core.routes import Route
+from gateway.core.routes import Matched, Route
 from gateway.proxy.body import BodyGarbledFault, BodyStalledFault, BodyTooLargeFault, ClientGone, read_body
 from gateway.proxy.forward import Forwarder
 from gateway.proxy.outbound import Removed
-from gateway.proxy.read import odd_request, read_facts, request_id_from
+from gateway.proxy.read import is_preflight, odd_request, opens_websocket, read_facts, request_id_from
 from gateway.proxy.respond import CLOSES, GOES_ON, connection_line, own_answer
+from gateway.proxy.watch import Watch
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -74,7 +77,8 @@ class Gateway:
         self._journal = journal
         self._telemetry = telemetry
         self._moments = moments
-        self._forwarder = Forwarder(journal, telemetry, moments, Removed.compile(live.current))
+        self.watch = Watch(access)
+        self._forwarder = Forwarder(journal, telemetry, moments, Removed.compile(live.current), self.watch)
         self._refuse_unrecorded = refuse_unrecorded
         self.in_flight = 0
 
@@ -83,6 +87,8 @@ class Gateway:
         record = RequestRecord(request.head.method, request.peer, self._moments.now(), self._live.current)
         self.in_flight += 1
         try:
+            if self.in_flight > record.snapshot.request_limits.in_flight_max:
+                return self._refuse(request, record, Overloaded())
             return await self._serve(request, record)
         except UpstreamFault as fault:
             return self._refuse(request, record, self._blame(record, fault))
@@ -116,8 +122,12 @@ class Gateway:
 
         route = snapshot.routes.match(facts.method, facts.target)
         if not isinstance(route, Route):
-            return self._refuse(request, record, unrouted(route))
+            return self._without_route(request, record, route)
         record.route = route
+        if route.cors is not None:
+            record.cors = route.cors.lines(request.head.headers.getall(hdrs.ORIGIN, ()))
+            if is_preflight(request.head):
+                return self._preflight(request, record, route)
 
         if self._refuse_unrecorded and route.upstream is not None and self._journal.full:
             record.recorded = False
@@ -134,7 +144,31 @@ class Gateway:
             return self._refuse(request, record, odd)
         if route.upstream is None:
             return await self._answer(request, record, route, decision)
-        return await self._forwarder.forward(request, record, self._upstreams[route.upstream], decision)
+        upstream = self._upstreams[route.upstream]
+        if route.websocket_idle_s is not None and opens_websocket(request.head):
+            return await self._forwarder.forward(request, record, upstream, decision, upgrade=True)
+        return await self._forwarder.forward(request, record, upstream, decision)
+
+    def _without_route(self, request: ClientRequest, record: RequestRecord, found: Matched) -> Written:
+        """Answer what no route takes: a preflight for one that would, or a refusal that a browser may read."""
+        facts, snapshot, headers = record.facts, record.snapshot, request.head.headers
+        assert facts is not None
+        if is_preflight(request.head):
+            wanted = snapshot.routes.match(headers[hdrs.ACCESS_CONTROL_REQUEST_METHOD], facts.target)
+            if isinstance(wanted, Route) and wanted.cors is not None:
+                record.route = wanted
+                record.cors = wanted.cors.lines(headers.getall(hdrs.ORIGIN, ()))
+                return self._preflight(request, record, wanted)
+        if snapshot.cors is not None:
+            record.cors = snapshot.cors.lines(headers.getall(hdrs.ORIGIN, ()))
+        return self._refuse(request, record, unrouted(found))
+
+    def _preflight(self, request: ClientRequest, record: RequestRecord, route: Route) -> Written:
+        """Tell a browser what pages of its origin may do, without a key and without the upstream."""
+        assert route.cors is not None
+        record.outcome = "preflight"
+        fields = route.cors.preflight(request.head.headers.getall(hdrs.ORIGIN, ()))
+        return self._write(request, record, Answer(204, headers=fields))
 
     async def _answer(self, request: ClientRequest, record: RequestRecord, route: Route, admit: Admit) -> Written:
         """Answer a request that is for the gateway itself."""
@@ -185,7 +219,7 @@ class Gateway:
             record.request_id,
             self._moments.date(record.now),
             connection_line(request.head, close=close),
-            b"" if record.taken is None else rate_limit_lines(record.taken),
+            record.cors if record.taken is None else rate_limit_lines(record.taken) + record.cors,
             head=head_only,
         )
         record.status = answer.status

@@ -6,16 +6,20 @@ aiohttp keeps every property of a request in a cache that costs more than what m
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.streams import EmptyStreamReader
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiohttp._websocket.reader import WebSocketReader
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.http import RawRequestMessage
     from aiohttp.streams import StreamReader
-    from aiohttp.web_protocol import RequestHandler
+
+    from gateway.proxy.server import ClientConnection
 
 
 class ClientRequest(Protocol):
@@ -55,10 +59,25 @@ class ClientRequest(Protocol):
 
     @property
     def unread(self) -> bool:
-        """Whether a part of the body has not come yet, or was not asked for."""
+        """Whether what comes next is not the next request: a part of the body, or another protocol."""
 
     async def drain(self) -> None:
         """Wait while the client does not read; raises ConnectionError when it is gone."""
+
+
+class _Receiver:
+    """What aiohttp feeds with a connection's bytes once its protocol has changed."""
+
+    def __init__(self, receive: Callable[[bytes], None]) -> None:
+        self._receive = receive
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Pass *data* on; there is no end and nothing is left over (aiohttp calls this)."""
+        self._receive(data)
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """Do nothing: the request is cancelled then (aiohttp calls this)."""
 
 
 class Incoming(web.BaseRequest):
@@ -70,11 +89,13 @@ class Incoming(web.BaseRequest):
         self,
         message: RawRequestMessage,
         payload: StreamReader,
-        protocol: RequestHandler,
+        protocol: ClientConnection,
         writer: AbstractStreamWriter,
         task: asyncio.Task[None],
     ) -> None:
         """Keep what aiohttp gives (aiohttp calls this, as its request factory)."""
+        if protocol.is_last():
+            message = message._replace(should_close=True)
         super().__init__(message, payload, protocol, writer, task, asyncio.get_running_loop())
         self.head = message
         self.stream = payload
@@ -84,8 +105,23 @@ class Incoming(web.BaseRequest):
 
     @property
     def unread(self) -> bool:
-        """Whether a part of the body has not come yet, or was not asked for."""
+        """Whether what comes next is not the next request: a part of the body, or another protocol."""
+        if self.head.upgrade and self.head.headers[hdrs.UPGRADE].lower() == "websocket":
+            return True  # aiohttp reads no more requests, whatever the answer is.
         return self.has_stream and not self.stream.is_eof()
+
+    def take_over(self, receive: Callable[[bytes], None]) -> None:
+        """Have *receive* called with all that comes from now on, instead of parsing it."""
+        # It is what aiohttp does for its own WebSockets, and all that it asks of a reader of them.
+        self.protocol.set_parser(cast("WebSocketReader", _Receiver(receive)))
+
+    def pause(self) -> None:
+        """Let the client wait: nothing more is received."""
+        self.protocol.pause_reading()
+
+    def resume(self) -> None:
+        """Receive again."""
+        self.protocol.resume_reading()
 
     async def drain(self) -> None:
         """Wait while the client does not read; raises ConnectionError when it is gone."""

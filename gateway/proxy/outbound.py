@@ -13,8 +13,11 @@ from gateway.core.credentials import mentions_key
 from gateway.core.headers import RemovedNames, passed_lines
 
 if TYPE_CHECKING:
+    from aiohttp.http import RawRequestMessage
+
     from gateway.accounting.record import RequestRecord
     from gateway.core.decision import Admit
+    from gateway.core.paths import Target
     from gateway.core.snapshot import Snapshot
     from gateway.proxy.incoming import ClientRequest
 
@@ -30,6 +33,7 @@ class Removed:
     from_strangers: RemovedNames
     from_trusted: RemovedNames
     from_answers: RemovedNames
+    from_answers_with_cors: RemovedNames
 
     @classmethod
     def compile(cls, snapshot: Snapshot) -> Removed:
@@ -38,6 +42,7 @@ class Removed:
             RemovedNames.from_requests(snapshot.removed_headers),
             RemovedNames.from_requests(_REWRITTEN),
             RemovedNames.from_answers(announced=snapshot.limits_announced),
+            RemovedNames.from_answers("access-control-", announced=snapshot.limits_announced),
         )
 
 
@@ -55,7 +60,7 @@ def outbound_head(
         authorization = headers[hdrs.AUTHORIZATION]
         if not mentions_key(authorization, record.snapshot.key_format):
             lines.append(f"Authorization: {authorization}".encode("utf-8", "surrogateescape"))
-    wanted = headers.get(hdrs.HOST, "")
+    wanted = headers.get(hdrs.HOST, "") if facts.target.authority is None else wanted_host(head, facts.target)
     hops, scheme = record.peer, request.scheme
     if trusted:
         hops = ", ".join((*headers.getall(hdrs.X_FORWARDED_FOR, ()), hops))
@@ -68,6 +73,16 @@ def outbound_head(
     )
     start = f"{facts.method} {facts.target.path}{facts.target.query} HTTP/1.1\r\nHost: ".encode("ascii")
     return start, b"".join((b"\r\n", b"\r\n".join(lines), admit.identity, framing, b"\r\n"))
+
+
+def wanted_host(head: RawRequestMessage, target: Target) -> str:
+    """Give the host that the client asked for, or nothing when it named two.
+
+    With a target in absolute form Host is to be ignored (RFC 9112 section 3.2.2), but a client that could choose
+    between the two would be seen in one place by who reads the one, and in another by who reads the other.
+    """
+    host = head.headers.get(hdrs.HOST, "")
+    return host if target.authority is None or target.authority.lower() == host.lower() else ""
 
 
 def _trace(sent: str | None, entropy: str) -> str:

@@ -15,6 +15,7 @@ from gateway.core.decision import (
     BadRequest,
     BodyTooLarge,
     ExpectationUnknown,
+    HandshakeRefused,
     HeadTooLarge,
     TargetTooLong,
     UpgradeRefused,
@@ -22,7 +23,8 @@ from gateway.core.decision import (
 )
 from gateway.core.facts import RequestFacts
 from gateway.core.network import client_address
-from gateway.core.paths import TargetRefused, parse_target
+from gateway.core.paths import HOST, TargetRefused, parse_target
+from gateway.core.websocket import handshake_problem
 from gateway.telemetry.metrics import METHODS
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 API_KEY: Final = istr("X-API-Key")
 LENGTH_DIGITS_MAX: Final = 15
 HOSTS_REMEMBERED_MAX: Final = 1024
-_HOST: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%-]*(:[0-9]*)?|\[[0-9A-Fa-f:.]+\](:[0-9]*)?")
+_HOST: Final = re.compile(HOST)
 _METHOD: Final = re.compile(r"[A-Z]{1,20}")
 _TOKEN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _good_hosts: Final[set[str]] = set()
@@ -56,7 +58,7 @@ def read_facts(
     if isinstance(target, TargetRefused):
         return BadRequest(target.reason)
     headers = head.headers
-    address = peer
+    address: str | None = peer
     if snapshot.trusted_proxies.texts:
         address = client_address(
             peer,
@@ -66,6 +68,8 @@ def read_facts(
         )
     elif ":" in peer:
         address = client_address(peer, snapshot.trusted_proxies, (), ())
+    if address is None:
+        return BadRequest("X-Forwarded-For and Forwarded name different clients")
     authorization, key_format = headers.getall(hdrs.AUTHORIZATION, ()), snapshot.key_format
     if key_format.in_api_key:
         credential = credentials.read_both(authorization, headers.getall(API_KEY, ()), key_format)
@@ -145,8 +149,39 @@ def odd_request(request: ClientRequest, route: Route) -> Denial | None:
         return ExpectationUnknown()
     upgrade = headers.get(hdrs.UPGRADE)
     if upgrade is not None and "websocket" in upgrade.lower():
-        return UpgradeRefused()
+        return UpgradeRefused() if route.websocket_idle_s is None else _odd_handshake(request)
     return None
+
+
+def opens_websocket(head: RawRequestMessage) -> bool:
+    """Say whether a request that is not odd, on a route that carries WebSockets, is a handshake."""
+    return "websocket" in head.headers.get(hdrs.UPGRADE, "").lower()
+
+
+def _odd_handshake(request: ClientRequest) -> Denial | None:
+    """Refuse a handshake with two readings: the bytes after it are a tunnel for one server, and a request for another.
+
+    aiohttp has to be one of those that changed the protocol.
+    """
+    head = request.head
+    every = head.headers.getall
+    problem = handshake_problem(
+        head.method,
+        every(hdrs.CONNECTION, ()),
+        every(hdrs.UPGRADE, ()),
+        every(hdrs.SEC_WEBSOCKET_VERSION, []),
+        every(hdrs.SEC_WEBSOCKET_KEY, []),
+    )
+    if problem is None and (request.has_stream or not head.upgrade or head.version != HttpVersion11):
+        problem = "A WebSocket is opened with HTTP/1.1 and without a body"
+    return None if problem is None else HandshakeRefused(problem)
+
+
+def is_preflight(head: RawRequestMessage) -> bool:
+    """Say whether a browser asks what it may ask (Fetch, section 3.2.2)."""
+    return (
+        head.method == "OPTIONS" and hdrs.ORIGIN in head.headers and hdrs.ACCESS_CONTROL_REQUEST_METHOD in head.headers
+    )
 
 
 def request_id_from(head: RawRequestMessage) -> str | None:

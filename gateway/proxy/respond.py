@@ -5,6 +5,8 @@ An answer is one write: its head and body as one bytes object, given to the jour
 
 from __future__ import annotations
 
+import socket
+import struct
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +14,7 @@ from aiohttp import web
 from aiohttp.http import HttpVersion10, HttpVersion11
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Mapping
 
     from aiohttp.abc import AbstractStreamWriter
@@ -43,8 +46,20 @@ class Written(web.StreamResponse):
         """Write no end: it has been written."""
 
 
+_RESET: Final = struct.pack("ii", 1, 0)
 GOES_ON: Final = Written(keep_alive=True)
 CLOSES: Final = Written(keep_alive=False)
+
+
+def cut(transport: asyncio.Transport, *, framed: bool) -> None:
+    """Break an answer off so that it is not taken for a whole one.
+
+    One that is not *framed* ends with its connection, so the connection may not end in order: it is reset.
+    """
+    sock = transport.get_extra_info("socket")
+    if not framed and sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    transport.abort()
 
 
 def connection_line(head: RawRequestMessage, *, close: bool) -> bytes:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from aiohttp import web
+from aiohttp import EMPTY_PAYLOAD, web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from gateway.accounting.record import RequestRecord
 from gateway.core.answers import error_answer
-from gateway.core.decision import BadRequest, HeadTooLarge, InternalError, TargetTooLong
+from gateway.core.decision import BadRequest, HeadTimedOut, HeadTooLarge, InternalError, TargetTooLong
 from gateway.core.denials import refuse
 from gateway.proxy.body import BodyGarbledFault
+from gateway.proxy.clients import Clients
 from gateway.proxy.fast import PlainServer
 from gateway.proxy.incoming import Incoming
 from gateway.proxy.respond import CLOSES, own_answer
@@ -22,34 +24,53 @@ from gateway.telemetry import metrics
 if TYPE_CHECKING:
     from gateway.accounting.moments import Moments
     from gateway.adapters.journal import Journal
+    from gateway.core.snapshot import ConnectionLimits
     from gateway.live import Live
+    from gateway.proxy.clients import Client
     from gateway.proxy.handler import Gateway
     from gateway.telemetry.telemetry import Telemetry
 
 WRITE_BUFFER_BYTES: Final = 256 * 1024
 PARSER_MARGIN: Final = 1024
-KEEPALIVE_S: Final = 75.0
 LINGERING_S: Final = 2.0
 
 
 class ClientConnection(RequestHandler):
     """One client connection. What the parser refuses is answered in our words, without the client's bytes."""
 
-    __slots__ = ("_server",)
+    __slots__ = ("_begun", "_client", "_head_since", "_server")
 
     def __init__(self, server: PublicServer, **options: Any) -> None:
         """Serve for *server*."""
         super().__init__(server, **options)
         self._server = server
+        self._client: Client | None = None
+        self._begun = False
+        self._head_since: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Bound what is buffered for a slow reader (asyncio calls this)."""
+        made = cast("asyncio.Transport", transport)
+        self._client = self._server.clients.opened(made, self)
+        if self._client is None:
+            return
+        self._head_since = self._loop.time()
         super().connection_made(transport)
-        cast("asyncio.Transport", transport).set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        made.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Note the end (asyncio calls this)."""
+        if self._client is not None:
+            self._server.clients.lost(self._client)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Tell a request at once that its body cannot be read (asyncio calls this); aiohttp would let it wait."""
+        if not self._begun and self._idle:
+            self._begun, self._head_since = True, self._loop.time()
         super().data_received(data)
+        if not self._idle:
+            self._begun, self._head_since = False, None
         if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
             if len(self._messages) > 1:
                 payload = self._messages[-2][1]
@@ -59,6 +80,29 @@ class ClientConnection(RequestHandler):
                 return
             if not payload.is_eof():
                 payload.set_exception(BodyGarbledFault())
+
+    @property
+    def _idle(self) -> bool:
+        return self._current_request is None and not self._messages
+
+    def is_last(self) -> bool:
+        """Count a request, and say whether the connection is to end with it."""
+        assert self._client is not None
+        self._client.requests += 1
+        return 0 < self._server.clients.requests_max <= self._client.requests
+
+    def waited_too_long(self, now: float, limits: ConnectionLimits) -> str | None:
+        """Refuse a head that is late; a client that said nothing is not answered (the sweep calls this)."""
+        if self._head_since is None or now - self._head_since < limits.head_s:
+            return None
+        self._head_since = None
+        if not self._begun:
+            self.force_close()
+            return None
+        self._messages.append((_ErrInfo(HTTPStatus.REQUEST_TIMEOUT, TimeoutError(), ""), EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        return "head"
 
     def handle_error(
         self,
@@ -89,7 +133,8 @@ class PublicServer(web.Server):
         Without *fast* there is only the complete tier.
         """
         # The factory makes Incoming of every request, which aiohttp's types cannot say.
-        super().__init__(cast("Any", gateway), request_factory=Incoming, handler_cancellation=True)
+        super().__init__(cast("Any", gateway), request_factory=cast("Any", Incoming), handler_cancellation=True)
+        self._watch = gateway.watch
         self._live = live
         self._journal = journal
         self._telemetry = telemetry
@@ -101,7 +146,7 @@ class PublicServer(web.Server):
         self._options: dict[str, Any] = {
             "access_log": None,
             "auto_decompress": False,
-            "keepalive_timeout": KEEPALIVE_S,
+            "keepalive_timeout": live.current.connection_limits.idle_s,
             "lingering_time": LINGERING_S,
             "max_line_size": self._target_max,
             "max_field_size": field_max + (field_max == self._target_max),
@@ -110,10 +155,11 @@ class PublicServer(web.Server):
         }
         parsing = ("auto_decompress", "max_line_size", "max_field_size", "max_headers")
         self._fast = fast
+        self.clients = Clients(live, telemetry)
         self._plain = PlainServer(
             gateway,
             self._complete,
-            idle_s=KEEPALIVE_S,
+            self.clients,
             write_buffer_bytes=WRITE_BUFFER_BYTES,
             parser_options={name: self._options[name] for name in parsing},
         )
@@ -132,7 +178,8 @@ class PublicServer(web.Server):
         return [*super().connections, *cast("set[RequestHandler]", self._plain.connections)]
 
     def pre_shutdown(self) -> None:
-        """Close idle connections; busy ones close when they have answered."""
+        """Close idle connections and tunnels; busy ones close when they have answered."""
+        self._watch.drain()
         self._plain.pre_shutdown()
         super().pre_shutdown()
 
@@ -143,7 +190,9 @@ class PublicServer(web.Server):
     def refuse_unparsed(self, request: web.BaseRequest, status: int, error: BaseException | None) -> web.StreamResponse:
         """Answer bytes that are not a request, record them, and close."""
         record = RequestRecord("-", request.remote or "", self._moments.now(), self._live.current)
-        if status >= 500:
+        if status == HTTPStatus.REQUEST_TIMEOUT:
+            refusal = refuse(HeadTimedOut())
+        elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             refusal = refuse(InternalError())
         elif isinstance(error, LineTooLong) and error.args[1] == self._target_max:
             refusal = refuse(TargetTooLong(self._live.current.request_limits.target_max_bytes))

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.bucket import Algorithm, Limit, LimitBy
+from gateway.core.cors import Cors
 from gateway.core.network import AddressSet
 from gateway.core.routes import Pattern, Route, RouteTable
-from gateway.core.snapshot import KeyFormat, RequestLimits, Snapshot, Timeouts, UpstreamSettings, UpstreamTarget
+from gateway.core.snapshot import (
+    ConnectionLimits,
+    KeyFormat,
+    RequestLimits,
+    Snapshot,
+    Timeouts,
+    UpstreamSettings,
+    UpstreamTarget,
+)
 from gateway.settings.fields import split_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.settings.schema import Config
+    from gateway.settings.traffic import Cors as CorsSettings
     from gateway.settings.traffic import RouteSettings, Upstream
 
 BUILT_IN_BODY_MAX_BYTES: Final = 65_536
@@ -71,11 +82,14 @@ DOCUMENT_ROUTES: Final = frozenset({"openapi", "docs"})
 def compile_snapshot(config: Config) -> Snapshot:
     """Compile *config*; total, because loading has refused what cannot be compiled."""
     failed = config.limits.failed_authentications
-    built_in = built_in_routes(
-        login=config.auth.login,
-        identity=any(upstream.signed_identity for upstream in config.upstreams.values()),
-        docs=config.management.docs,
-    )
+    built_in = [
+        replace(route, cors=_cors(config.cors, route.methods))
+        for route in built_in_routes(
+            login=config.auth.login,
+            identity=any(upstream.signed_identity for upstream in config.upstreams.values()),
+            docs=config.management.docs,
+        )
+    ]
     return Snapshot(
         version=version_of(config),
         routes=RouteTable((*built_in, *(_route(route, config) for route in config.routes))),
@@ -92,7 +106,9 @@ def compile_snapshot(config: Config) -> Snapshot:
             head_max_bytes=config.requests.head_max_bytes,
             fields_max=config.requests.fields_max,
             body_idle_s=config.requests.body_idle_s,
+            in_flight_max=config.requests.in_flight_max,
         ),
+        connection_limits=ConnectionLimits(**config.connections.model_dump()),
         algorithm=config.limits.algorithm,
         on_limiter_error=config.limits.on_error,
         failed_authentications=Limit(
@@ -107,6 +123,7 @@ def compile_snapshot(config: Config) -> Snapshot:
         removed_headers=(*config.headers.removed, *(("X-API-Key",) if config.keys.x_api_key else ())),
         limits_announced=config.limits.ratelimit_fields,
         socket_trusted=config.sidecar.socket_trusted,
+        cors=_cors(config.cors, ()),
     )
 
 
@@ -146,10 +163,27 @@ def _route(route: RouteSettings, config: Config) -> Route:
         ),
         algorithm=route.algorithm,
         body_max_bytes=body_max_bytes,
+        allow_in_path=frozenset(route.allow_in_path),
         emits={str(method): event for method, event in route.emits.items()},
         audience=route.upstream
         if route.upstream is not None and config.upstreams[route.upstream].signed_identity
         else None,
+        websocket_idle_s=route.websocket_idle_s if route.websocket else None,
+        stream=route.stream,
+        cors=_cors(route.cors or config.cors, with_head(route.methods)),
+    )
+
+
+def _cors(cors: CorsSettings | None, methods: Iterable[str]) -> Cors | None:
+    if cors is None or not cors.origins:
+        return None
+    return Cors(
+        origins=frozenset(cors.origins),
+        methods=cors.methods or tuple(sorted(methods)),
+        headers=cors.headers,
+        exposed=cors.exposed,
+        max_age_s=cors.max_age_s,
+        credentials=cors.credentials,
     )
 
 

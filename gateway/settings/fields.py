@@ -172,6 +172,14 @@ KeyPrefix = Annotated[
 HeaderName = Annotated[
     str, _matching(r"[A-Za-z0-9_.-]+\*?", "the name of a header field, perhaps with * as its last character")
 ]
+FieldName = Annotated[str, _matching(r"[A-Za-z0-9!#$%&'+.^_`|~-]+", "the name of a header field, without wildcards")]
+Origin = Annotated[
+    str,
+    _matching(
+        r"\*|[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?",
+        'an origin as browsers write it, in small letters and without a path, e.g. https://app.example.com, or "*"',
+    ),
+]
 EventSource = Annotated[str, _matching(r"[!-~]{1,200}", "a URI, or a path such as /gateway")]
 EventName = Annotated[str, _matching(r"[a-z_]+(\.[a-z_]+)+", "a name such as budget.created")]
 PostgresDsn = Annotated[

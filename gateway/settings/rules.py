@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
+from gateway.core.oddities import BELOW_ONLY
 from gateway.core.routes import Pattern, PatternError, Route, RouteTable
 from gateway.settings.auth import AUDIENCE
 from gateway.settings.compile import BUILT_IN_ROUTES, built_in_routes, with_head
@@ -36,6 +37,8 @@ def broken_rules(document: Document) -> Iterator[Finding]:
         yield from _destination(path, route)
         yield from _limits(path, route)
         yield from _emits(path, route)
+        yield from _oddities(path, route)
+        yield from _carried(path, route)
     yield from _never_matching(routes, document)
     yield from _audiences(document)
 
@@ -133,6 +136,22 @@ def _emits(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:
         if method in get_args(Method) and method not in methods:
             what = f"routes[{path[1]}].emits names {method}, which the route does not take"
             yield (*path, "emits", method), f"{what}; expected one of {', '.join(sorted(methods))}"
+
+
+def _oddities(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:
+    for position, oddity in enumerate(_sequence(route.get("allow_in_path"))):
+        if oddity in list(BELOW_ONLY) and not str(route.get("path")).endswith("**"):
+            what = f"routes[{path[1]}].allow_in_path has {oddity}, which has a reading with another number of segments"
+            yield (*path, "allow_in_path", position), f"{what}; expected a path that ends in /**"
+
+
+def _carried(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:
+    if as_switch(route.get("websocket")) is True and "GET" not in _sequence(route.get("methods")):
+        what = f"routes[{path[1]}] carries WebSockets but does not take GET, which opens them"
+        yield (*path, "websocket"), f"{what}; expected GET among its methods"
+    for setting in ("websocket", "stream"):
+        if as_switch(route.get(setting)) is True and route.get("upstream") is None:
+            yield (*path, setting), f"routes[{path[1]}].{setting} is for an upstream's answers; expected upstream: NAME"
 
 
 def _never_matching(routes: list[tuple[int, Mapping[str, Any]]], document: Document) -> Iterator[Finding]:

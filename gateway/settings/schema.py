@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from gateway.core.bucket import Algorithm
 from gateway.settings.auth import Auth
+from gateway.settings.clients import Connections, Requests
 from gateway.settings.fields import (
     BindAddress,
     HeaderName,
@@ -26,7 +27,7 @@ from gateway.settings.fields import (
     Whole,
 )
 from gateway.settings.stores import Postgres, Redis, Secrets, Usage
-from gateway.settings.traffic import BODY_MAX_BYTES, RouteSettings, Upstream
+from gateway.settings.traffic import Cors, RouteSettings, Upstream  # noqa: TC001  # pydantic reads the annotations
 
 REMOVED_HEADERS = (
     "X-Consumer-*",
@@ -130,23 +131,6 @@ class Limits(Section):
     """The limit per client address on malformed and unknown keys."""
 
 
-class Requests(Section):
-    """Bounds on a request; what is larger is refused before anything is forwarded."""
-
-    target_max_bytes: Whole = Field(default=8192, ge=256, le=65536)
-    """Bytes that path and query may have together; more is 414."""
-    field_max_bytes: Whole = Field(default=8192, ge=256, le=65536)
-    """Bytes that one header field may have; more is 431."""
-    head_max_bytes: Whole = Field(default=32768, ge=1024, le=1_048_576)
-    """Bytes that the whole head of a request may have; more is 431."""
-    fields_max: Whole = Field(default=100, ge=10, le=1000)
-    """Header fields that a request may have; more is 431."""
-    body_max_bytes: Whole = Field(default=10_485_760, ge=0, le=BODY_MAX_BYTES)
-    """Bytes that a body may have where the route says nothing else; more is 413. By default 10 MiB."""
-    body_idle_s: Number = Field(default=30.0, gt=0, le=3600)
-    """Seconds without a byte while a body is on its way; after that 408."""
-
-
 class Management(Section):
     """What the gateway answers itself."""
 
@@ -222,13 +206,16 @@ class Config(Section):
     redis: Redis = Redis()
     """The store of the rate limits. A change needs a restart."""
     trusted_proxies: tuple[Network, ...] = ()
-    """Addresses and CIDRs of proxies whose X-Forwarded-For and Forwarded are believed. By default nobody's."""
+    """Addresses and CIDRs of proxies whose X-Forwarded-For and Forwarded are believed. By default nobody's. Where a
+    request has both and they name different clients, it is 400: let proxies remove the one that they do not write."""
     strip_prefixes: tuple[PathPrefix, ...] = ("/v1",)
     """Prefixes that a path may have; the first that fits is taken off before routing and forwarding."""
     keys: Keys = Keys()
     """API keys: how they look, and how long what is known of them may be used."""
     limits: Limits = Limits()
     """Rate limits in general."""
+    connections: Connections = Connections()
+    """Bounds on client connections."""
     requests: Requests = Requests()
     """Bounds on a request."""
     usage: Usage = Usage()
@@ -251,6 +238,9 @@ class Config(Section):
     """The log. A change needs a restart."""
     headers: Headers = Headers()
     """Header fields of requests."""
+    cors: Cors | None = None
+    """Which pages of other origins may use all routes from a browser, also login and key management, where a route says
+    nothing else. By default none."""
     scopes: dict[ScopeName, str]
     """What keys can be allowed to do: the name of each scope, and a sentence about it for people."""
     upstreams: dict[UpstreamName, Upstream]

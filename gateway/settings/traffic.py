@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gateway.core.bucket import Algorithm  # noqa: TC001  # pydantic reads the annotations
+from gateway.core.oddities import Oddity  # noqa: TC001  # as above
 from gateway.settings.fields import (
     EventName,
+    FieldName,
     Number,
+    Origin,
     PathPattern,
     RouteName,
     ScopeName,
@@ -54,6 +57,34 @@ class Upstream(Section):
     """How many unused connections to each target a worker keeps open for the next requests."""
 
 
+class Cors(Section):
+    """Which pages of other origins may use a route from a browser (CORS). The upstream's own fields are replaced."""
+
+    origins: tuple[Origin, ...]
+    """Origins that are allowed, compared exactly, e.g. https://app.example.com; "*" alone is any. With none the route
+    has no CORS, and the upstream's own fields pass."""
+    methods: tuple[Method, ...] = ()
+    """Methods that pages may use. By default those of the route."""
+    headers: tuple[FieldName, ...] = ("Authorization", "Content-Type", "Idempotency-Key")
+    """Request header fields that pages may set."""
+    exposed: tuple[FieldName, ...] = (
+        *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-RateLimit-Window"),
+        *("X-Request-Id", "Retry-After"),
+    )
+    """Answer header fields that pages may read, besides the few that they always may."""
+    max_age_s: Whole = Field(default=600, ge=0, le=86400)
+    """Seconds for which a browser need not ask again."""
+    credentials: Switch = False
+    """Whether browsers send cookies along. API keys need no cookies."""
+
+    @model_validator(mode="after")
+    def _any_means_any(self) -> Self:
+        if "*" in self.origins and (self.credentials or len(self.origins) > 1):
+            message = 'cors.origins has "*", which excludes credentials and other origins; expected a list of origins'
+            raise ValueError(message)
+        return self
+
+
 class RouteLimit(Section):
     """A limit that a route has in addition to the hourly limit of the key."""
 
@@ -89,5 +120,20 @@ class RouteSettings(Section):
     """The algorithm of all limits on this route, also the key's hourly one. By default that of limits.algorithm."""
     body_max_bytes: Whole | None = Field(default=None, ge=0, le=BODY_MAX_BYTES)
     """Bytes that the body of a request may have; more is 413. By default requests.body_max_bytes."""
+    allow_in_path: tuple[Oddity, ...] = ()
+    """What paths of this route may contain that is refused elsewhere, because servers read it differently:
+    encoded_slash (%2F), double_slash, dot_segments, backslash, semicolon, encoded_percent (%25), encoded_delimiter
+    (%3F, %23), control_character (%00) and invalid_utf8. Such a path is forwarded as it is, provided that every way to
+    read it leads to this route."""
     emits: dict[Method, EventName] = Field(default_factory=dict)
     """Webhook events that successful requests announce, by method, e.g. {POST: budget.created}."""
+    websocket: Switch = False
+    """Whether GET may open a WebSocket. The handshake is checked like any request; the WebSocket ends when the key may
+    no longer use the route. Off, a handshake is refused with 501."""
+    websocket_idle_s: Number = Field(default=300.0, gt=0, le=86400)
+    """Seconds without a byte in either direction after which a WebSocket is ended."""
+    stream: Switch = False
+    """Whether answers may go on without end, such as server-sent events, and bodies as long as they need: total_s does
+    not hold, idle_s does, and an answer is cut off when the key may no longer use the route."""
+    cors: Cors | None = None
+    """Which pages of other origins may use the route from a browser. By default as `cors` says for all routes."""

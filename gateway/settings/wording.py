@@ -5,6 +5,7 @@ Values of secrets and values that came from outside are never repeated.
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Final, get_args
@@ -49,6 +50,8 @@ _BOUNDS: Final = {
     "less_than": ("lt", "less than"),
 }
 _KEY: Final = "[key]"
+_LONG_CHARACTERS: Final = 8
+"""A value of this length stands in no word by chance."""
 
 
 def spelled(path: Path) -> str:
@@ -120,9 +123,16 @@ def _about_value(error: ErrorDetails) -> str | None:
 
 
 def _without_outside_values(reason: str, value: object) -> str:
+    """Put what *value* was written as for what it is; reasons show it whole or cut.
+
+    A short value also stands in words of our own, where nobody can tell that it is one.
+    """
     if not isinstance(value, Interpolated) or not value:
         return reason
-    return reason.replace(value, value.written).replace(value[:60], value.written)
+    shown_as = "|".join(map(re.escape, (value, value[:60])))
+    if len(value) < _LONG_CHARACTERS:
+        shown_as = rf"(?<!\w)(?:{shown_as})(?!\w)"
+    return re.sub(shown_as, lambda _: value.written, reason)
 
 
 def _type_of(value: object) -> str:

@@ -46,10 +46,14 @@ def caller_is_trusted(peer: str, snapshot: Snapshot) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The *address* of the client, or of the caller where the client's is not known."""
+    """The *address* of the client, or of the caller where the client's is not known.
+
+    *disputed* is when a trusted caller names two.
+    """
 
     address: str
     known: bool
+    disputed: bool = False
 
 
 def read_client(headers: CIMultiDictProxy[str], peer: str, snapshot: Snapshot) -> Client:
@@ -58,6 +62,8 @@ def read_client(headers: CIMultiDictProxy[str], peer: str, snapshot: Snapshot) -
         trusted = _with_stand_in(snapshot.trusted_proxies)
         forwarded = headers.getall(hdrs.X_FORWARDED_FOR, ()), headers.getall(hdrs.FORWARDED, ())
         address = client_address(_STAND_IN, trusted, *forwarded)
+        if address is None:
+            return Client(peer or SOCKET_PEER, known=False, disputed=True)
         if address != _STAND_IN:
             return Client(address, known=True)
     return Client(peer or SOCKET_PEER, known=False)
@@ -75,6 +81,8 @@ def read_facts(
     target = parse_target(original.target, snapshot.strip_prefixes)
     if isinstance(target, TargetRefused):
         return BadRequest(target.reason)
+    if client.disputed:
+        return BadRequest("X-Forwarded-For and Forwarded name different clients")
     authorization, key_format = headers.getall(hdrs.AUTHORIZATION, ()), snapshot.key_format
     if key_format.in_api_key:
         credential = credentials.read_both(authorization, headers.getall("X-API-Key", ()), key_format)

@@ -100,7 +100,21 @@ SHIP_FAILURES: Final = _counter("gateway_usage_ship_failures_total", "Attempts t
 POSTGRES_UP: Final = _gauge("gateway_postgres_up", "1 while every worker reaches Postgres.", merge="min")
 READY: Final = _gauge("gateway_ready", "1 while every worker is ready.", merge="min")
 CONNECTIONS: Final = _gauge("gateway_connections", "Client connections open.", "listener")
+CONNECTIONS_ENDED: Final = _counter(
+    "gateway_connections_ended_total",
+    "Client connections cut: address or descriptors (too many of them), head (late), unread (an answer not taken).",
+    "reason",
+)
 IN_FLIGHT: Final = _gauge("gateway_requests_in_flight", "Requests being served.")
+TUNNELS: Final = _gauge("gateway_tunnels_open", "WebSockets open.")
+TUNNELS_ENDED: Final = _counter(
+    "gateway_tunnels_ended_total",
+    "WebSockets ended, by what ended them: client, upstream, idle, access (the key may no longer), drain.",
+    "reason",
+)
+TUNNEL_BYTES: Final = _counter(
+    "gateway_tunnel_bytes_total", "Bytes through WebSockets, in from clients and out to them.", "route", "direction"
+)
 RESTARTS: Final = _counter("gateway_worker_restarts_total", "Workers started again after they ended by themselves.")
 BUILD: Final = _gauge(
     "gateway_build_info", "Always 1; the labels say what runs.", "version", "config_version", merge="max"
@@ -132,7 +146,11 @@ METRICS: Final = (
     POSTGRES_UP,
     READY,
     CONNECTIONS,
+    CONNECTIONS_ENDED,
     IN_FLIGHT,
+    TUNNELS,
+    TUNNELS_ENDED,
+    TUNNEL_BYTES,
     RESTARTS,
     BUILD,
     WORKERS,

@@ -21,10 +21,20 @@ if TYPE_CHECKING:
     from gateway.core.events import UsageEvent
     from gateway.telemetry.metrics import Metric
 
+_Row = tuple[list[float], "memoryview[float]"]
+"""Numbers as they are counted, and where they are shared."""
+
 OTHER_METHOD: Final = "other"
 NO_ROUTE: Final = "none"
+CLIENT_GONE_STATUS: Final = 499
+"""Counts for requests whose client went away unanswered."""
 UNKNOWN_STATUS: Final = "unknown"
 """The class of a status that another proxy did not tell of."""
+
+
+def _unanswered(event: UsageEvent) -> int:
+    """Give what an event without a status counts as; 0 is not known, because another proxy answered."""
+    return CLIENT_GONE_STATUS if event.mode == "proxy" else 0
 
 
 def series_name(metric: Metric, values: tuple[str, ...]) -> str:
@@ -69,15 +79,15 @@ class Telemetry:
         self._file = CounterFile(path)
         self._meters: dict[tuple[str, str, int, str], _Meters] = {}
         self._histograms: dict[tuple[str, str], Histogram] = {}
-        self._rows: dict[tuple[str, tuple[str, ...]], list[float]] = {}
-        self._shared: dict[str, tuple[list[float], memoryview[float]]] = {}
+        self._rows: dict[tuple[str, tuple[str, ...]], _Row] = {}
+        self._shared: dict[str, _Row] = {}
 
-    def request(self, route: str, upstream: str | None, status: int, event: UsageEvent) -> None:
-        """Count an answered request; one that its upstream answered also by its times. *status* 0 is not known."""
-        key = (route, event.method, status // 100, event.outcome)
+    def request(self, event: UsageEvent) -> None:
+        """Count a request; one that its upstream answered also by its times."""
+        key = (event.route, event.method, (event.status or _unanswered(event)) // 100, event.outcome)
         meters = self._meters.get(key)
         if meters is None:
-            meters = self._make_meters(route, upstream, event.method, status, event.outcome)
+            meters = self._make_meters(event)
             if event.method in metrics.METHODS:
                 self._meters[key] = meters
         meters.requests[0] += 1.0
@@ -89,13 +99,16 @@ class Telemetry:
             meters.overhead.observe(own_us / 1_000_000 if own_us > 0 else 0.0)
             meters.upstream.observe(upstream_us / 1_000_000)
 
-    def _make_meters(self, route: str, upstream: str | None, method: str, status: int, outcome: str) -> _Meters:
+    def _make_meters(self, event: UsageEvent) -> _Meters:
         # The client's own word for a method is not a label: there is no end of those.
-        known = method if method in metrics.METHODS else OTHER_METHOD
+        known = event.method if event.method in metrics.METHODS else OTHER_METHOD
+        route, upstream, status = event.route, event.upstream, event.status or _unanswered(event)
         return _Meters(
-            self._row(metrics.REQUESTS, (route, known, f"{status // 100}xx" if status else UNKNOWN_STATUS, outcome)),
-            self._row(metrics.REQUEST_BYTES, (route,)),
-            self._row(metrics.RESPONSE_BYTES, (route,)),
+            self.counter(
+                metrics.REQUESTS, route, known, f"{status // 100}xx" if status else UNKNOWN_STATUS, event.outcome
+            ),
+            self.counter(metrics.REQUEST_BYTES, route),
+            self.counter(metrics.RESPONSE_BYTES, route),
             self.histogram(metrics.OVERHEAD, route),
             None if upstream is None else self.histogram(metrics.UPSTREAM_SECONDS, upstream),
         )
@@ -104,23 +117,24 @@ class Telemetry:
         """Give a histogram with one label, or without any."""
         histogram = self._histograms.get((metric.name, label))
         if histogram is None:
-            row = self._share(series_name(metric, (label,) if metric.labels else ()), len(metric.buckets) + 2)
+            row, _ = self._share(series_name(metric, (label,) if metric.labels else ()), len(metric.buckets) + 2)
             histogram = self._histograms[metric.name, label] = Histogram(row, metric.buckets)
         return histogram
 
     def counter(self, metric: Metric, *values: str) -> list[float]:
         """Give the one number of a series, to be added to in place."""
-        return self._row(metric, values)
+        return self._row(metric, values)[0]
 
     def add(self, metric: Metric, amount: float, *values: str) -> None:
         """Add to a counter, for all to see at once."""
-        row = self._row(metric, values)
-        self.set(metric, row[0] + amount, *values)
+        counted, shared = self._row(metric, values)
+        counted[0] += amount
+        shared[0] = counted[0]
 
     def set(self, metric: Metric, value: float, *values: str) -> None:
         """Set a gauge, or a counter that is counted elsewhere, for all to see at once."""
-        self._row(metric, values)[0] = value
-        self._shared[series_name(metric, values)][1][0] = value
+        counted, shared = self._row(metric, values)
+        counted[0] = shared[0] = value
 
     def publish(self) -> None:
         """Show all workers what has been counted."""
@@ -133,16 +147,15 @@ class Telemetry:
         self._shared.clear()
         self._file.close()
 
-    def _row(self, metric: Metric, values: tuple[str, ...]) -> list[float]:
+    def _row(self, metric: Metric, values: tuple[str, ...]) -> _Row:
         key = (metric.name, values)
         row = self._rows.get(key)
         if row is None:
             row = self._rows[key] = self._share(series_name(metric, values), 1)
         return row
 
-    def _share(self, name: str, count: int) -> list[float]:
+    def _share(self, name: str, count: int) -> _Row:
         """Make a row that goes on from what is shared under its name."""
         shared = self._file.row(name, count)
-        row = [float(number) for number in shared]
-        self._shared[name] = (row, shared)
+        row = self._shared[name] = ([float(number) for number in shared], shared)
         return row

@@ -39,8 +39,10 @@ class Running:
 
 
 @contextmanager
-def started_gateway(directory: Path, upstream: str, other_core: str) -> Iterator[Running]:
-    """Start databases on *other_core* and a gateway on core 0; all is gone afterwards."""
+def started_gateway(
+    directory: Path, upstream: str, other_core: str, config: Path = ROOT / "gateway.yaml"
+) -> Iterator[Running]:
+    """Start databases on *other_core* and a gateway with *config* on core 0; all is gone afterwards."""
     postgres = EmbeddedPostgres(directory / "postgres", log=directory / "postgres.log", durable=False)
     valkey = EmbeddedValkey(directory / "valkey", log=directory / "valkey.log", durable=False)
     with asyncio.Runner() as runner:
@@ -50,7 +52,7 @@ def started_gateway(directory: Path, upstream: str, other_core: str) -> Iterator
             runner.run(migrate(postgres.dsn))
             for child in (postgres.child, valkey.child):
                 subprocess.run(["taskset", "-acp", other_core, str(child.pid)], check=True, stdout=subprocess.DEVNULL)
-            with _gateway(directory, postgres.dsn, valkey.url, upstream) as running:
+            with _gateway(directory, postgres.dsn, valkey.url, upstream, config) as running:
                 yield running
         finally:
             runner.run(valkey.stop())
@@ -59,7 +61,7 @@ def started_gateway(directory: Path, upstream: str, other_core: str) -> Iterator
 
 
 @contextmanager
-def _gateway(directory: Path, dsn: str, redis: str, upstream: str) -> Iterator[Running]:
+def _gateway(directory: Path, dsn: str, redis: str, upstream: str, path: Path) -> Iterator[Running]:
     port, admin_port = free_port(), free_port()
     state = directory / "state"
     environ = {
@@ -75,7 +77,7 @@ def _gateway(directory: Path, dsn: str, redis: str, upstream: str) -> Iterator[R
         "GATEWAY_LOG_LEVEL": "warning",
     }
     gateway = [sys.executable, "-m", "gateway"]
-    config = ["-c", str(ROOT / "gateway.yaml")]
+    config = ["-c", str(path)]
 
     def ask(*words: str) -> dict[str, str]:
         output = subprocess.run([*gateway, *words, *config, "--json"], env=environ, check=True, capture_output=True)
@@ -96,7 +98,7 @@ def _gateway(directory: Path, dsn: str, redis: str, upstream: str) -> Iterator[R
 
 
 def _wait_until_ready(admin_port: int) -> None:
-    for _ in range(200):
+    for _ in range(600):
         try:
             with urlopen(f"http://127.0.0.1:{admin_port}/readyz", timeout=1):
                 return

@@ -83,7 +83,16 @@ CHAINS: dict[str, tuple[str, list[str], str]] = {
     "an empty hop": (PROXY, [f"{FOR}: {CLIENT},"], PROXY),
     "the standard's field": (PROXY, [f"{FORWARDED}: for={CLIENT};proto=https"], CLIENT),
     "the standard's field with a lie": (PROXY, [f"{FORWARDED}: for={CLIENT}, for={LIAR}"], LIAR),
-    "both, of which the old one counts": (PROXY, [f"{FORWARDED}: for={CLIENT}", f"{FOR}: {LIAR}"], LIAR),
+    "both, which agree": (PROXY, [f'{FORWARDED}: for="{CLIENT}:80"', f"{FOR}: {LIAR}, {CLIENT}"], CLIENT),
+    "a hop with a port": (PROXY, [f"{FOR}: {LIAR}, {CLIENT}:4711"], CLIENT),
+    "a hop with what is no port": (PROXY, [f"{FOR}: {CLIENT}:evil"], PROXY),
+    "a hop that hides": (PROXY, [f"{FOR}: {CLIENT}, _hidden"], PROXY),
+    "the standard's hop that hides": (PROXY, [f"{FORWARDED}: for={CLIENT}, for=_hidden"], PROXY),
+    "the standard's unknown hop": (PROXY, [f"{FORWARDED}: for={CLIENT}, for=unknown"], PROXY),
+    "the standard's hop named twice": (PROXY, [f"{FORWARDED}: for={LIAR};for={CLIENT}"], PROXY),
+    "a bracket that stays open": (PROXY, [f"{FOR}: [2001:db8:9::1"], PROXY),
+    "many lines": (PROXY, [f"{FOR}: {LIAR}"] * 40 + [f"{FOR}: {CLIENT}"] + [f"{FOR}: {FARTHER_PROXY}"] * 40, CLIENT),
+    "other spellings of the name": (PROXY, [f"X_Forwarded_For: {CLIENT}", f"X.Forwarded.For: {CLIENT}"], PROXY),
     "other fields": (PROXY, [f"X-Real-IP: {CLIENT}", f"True-Client-IP: {CLIENT}"], PROXY),
     "a stranger": (STRANGER, [], STRANGER),
     "a stranger who forwards": (STRANGER, [f"{FOR}: {CLIENT}"], STRANGER),
@@ -131,6 +140,40 @@ def test_forwarded_addresses_are_believed_as_far_as_the_proxies_are(proxied: Gat
     hops = ", ".join(proxied.backend.last.all("x-forwarded-for"))
     assert hops.endswith(peer)
     assert (CLIENT in hops) is (peer == PROXY and any(CLIENT in field for field in fields if field.startswith(FOR)))
+
+
+@pytest.mark.parametrize(
+    ("forwarded_for", "forwarded"),
+    [(CLIENT, f"for={LIAR}"), (LIAR, f"for={CLIENT}"), (CLIENT, "for=unknown"), ("junk", f"for={CLIENT}")],
+)
+def test_two_fields_that_name_different_clients_are_refused(
+    proxied: Gateway, forwarded_for: str, forwarded: str
+) -> None:
+    key = proxied.make_key(allowed_ips=[CLIENT])
+    seen = len(proxied.backend.requests)
+    fields = [f"{FOR}: {forwarded_for}", f"{FORWARDED}: {forwarded}"]
+    with proxied.connect(PROXY) as wire:
+        assert wire.ask("GET", BUDGETS, key, fields).code == "400 bad_request"
+        assert wire.ended()
+    assert len(proxied.backend.requests) == seen
+    with proxied.connect(STRANGER) as wire:
+        assert wire.ask("GET", BUDGETS, key, fields).json["details"] == {"clientIp": STRANGER}
+
+
+def test_a_trusted_proxy_may_say_who_asks_but_not_in_our_name(proxied: Gateway) -> None:
+    theirs = ["X-Remote-User: theirs", "X-User-Id: theirs", "X-Forwarded-Proto: https", "X-Forwarded-Host: a.example"]
+    ours = ["X-Gateway-Key-Id: forged", "x_gateway_scopes: forged", "X-Api-Key: forged", "Connection: X-Gateway-Key-Id"]
+    for peer, passed in ((PROXY, 2), (STRANGER, 0)):
+        fields = [*theirs, *ours, "X-Request-Id: from-the-proxy"]
+        with proxied.connect(peer) as wire:
+            answer = wire.ask("GET", BUDGETS, proxied.readonly, fields)
+        received = proxied.backend.last
+        assert len(received.all("x-remote-user") + received.all("x-user-id")) == passed
+        assert received.one("x-forwarded-proto") == ("https" if passed else "http")
+        assert received.one("x-forwarded-host") == ("a.example" if passed else "api.example.com")
+        assert (received.one("x-request-id") == answer.one("x-request-id") == "from-the-proxy") is bool(passed)
+        assert b"forged" not in received.head
+        assert received.one("x-gateway-scopes") == "READ_BUDGETS"
 
 
 def test_a_client_of_ipv6_is_known_by_its_address(

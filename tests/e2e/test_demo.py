@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 _BUDGETS = "/v1/api/public/budgets"
 _CONTROL_CODES = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")

@@ -89,6 +89,7 @@ class Ledger:
         return set(stored)
 
 
+@pytest.mark.slow
 def test_no_crash_loses_an_event_or_doubles_one(
     start_gateway: Callable[..., Gateway],
     own_postgres: EmbeddedPostgres,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.gateways import Gateway
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 BUDGETS = "/api/public/budgets"
 TTL_S = 2.0

@@ -42,6 +42,7 @@ def p99_s(asked: Sequence[Asked]) -> float:
     return took[int(len(took) * 0.99)]
 
 
+@pytest.mark.slow
 def test_an_outage_of_the_sink_slows_no_request_and_loses_no_event(
     start_gateway: Callable[..., Gateway], own_postgres: EmbeddedPostgres, redis_url: str, outage_s: float
 ) -> None:

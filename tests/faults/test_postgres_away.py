@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.embedded.postgres import EmbeddedPostgres
     from tests.gateways import Gateway
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 BUDGETS = "/api/public/budgets"
 

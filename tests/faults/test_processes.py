@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.backends import Connection, Received
     from tests.gateways import Gateway
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 BUDGETS = "/api/public/budgets"
 CLIENTS = 4

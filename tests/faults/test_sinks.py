@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.embedded.valkey import EmbeddedValkey
     from tests.gateways import Gateway
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 
 BUDGETS = "/api/public/budgets"
 STREAM = "usage"

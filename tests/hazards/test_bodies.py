@@ -13,10 +13,13 @@ import pytest
 from tests.backends import silent
 from tests.demos import wait_until
 from tests.gateways import BODY_IDLE_S, BODY_MAX
+from tests.hazards import TIERS
 from tests.wire import request_bytes
 
 if TYPE_CHECKING:
     from tests.gateways import Gateway
+
+pytestmark = TIERS
 
 PATH = "/api/public/budgets"
 

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.hazards import TIERS
 from tests.wire import fresh_address
 
 if TYPE_CHECKING:
     from tests.gateways import Gateway
+
+pytestmark = TIERS
 
 PATH = "/api/public/budgets"
 

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.hazards import TIERS
+
 if TYPE_CHECKING:
     from tests.gateways import Gateway
+
+pytestmark = TIERS
 
 PATH = "/api/public/budgets"
 

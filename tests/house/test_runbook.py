@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
+from functools import cache
 from typing import Any, get_args
 
 import pytest
@@ -85,6 +86,7 @@ def sources(*places: str) -> list[str]:
     return [path.read_text() for path in paths]
 
 
+@cache
 def expected_headings() -> dict[str, set[str]]:
     """What the runbook must have, by kind."""
     own = set().union(*(refusal_codes(source) for source in sources("gateway")))

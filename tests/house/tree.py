@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -35,11 +36,13 @@ def source_files() -> list[Path]:
     )
 
 
+@cache
 def file_sizes() -> list[Size]:
     """Every source file with its lines."""
     return [Size(str(path.relative_to(TOP)), len(path.read_text().splitlines())) for path in source_files()]
 
 
+@cache
 def function_sizes() -> list[Size]:
     """Every Python function with its lines, decorators not included."""
     return [

@@ -78,13 +78,15 @@ def test_directory_without_a_special_account_stays_where_it_is(hidden: Path) -> 
     assert not hidden.is_symlink()
 
 
+@pytest.mark.parametrize("named", [True, False])
 def test_scratch_of_a_dead_process_is_swept_and_of_a_living_one_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, named: bool
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    if not named:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     dead = subprocess.Popen(["true"])
     dead.wait()
     (tmp_path / f"gateway-scratch-{dead.pid}-x").mkdir()
     (tmp_path / f"gateway-scratch-{os.getppid()}-x").mkdir()
-    made = placement.scratch_directory(None)
+    made = placement.scratch_directory(None, parent=tmp_path if named else None)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([f"gateway-scratch-{os.getppid()}-x", made.name])

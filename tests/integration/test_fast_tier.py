@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
 
+from gateway.core.snapshot import ConnectionLimits
+from gateway.live import Live
+from gateway.proxy.clients import Clients
 from gateway.proxy.fast import PlainServer
 from gateway.proxy.respond import CLOSES, GOES_ON
+from gateway.telemetry.telemetry import Telemetry
+from tests.unit.management.asking import SNAPSHOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,13 +33,15 @@ OPTIONS = {"auto_decompress": False, "max_line_size": 8190, "max_field_size": 81
 class Served:
     """A server with both tiers, each of which says its name; `/held` waits for *go_on*, `/last` closes."""
 
-    def __init__(self, idle_s: float) -> None:
+    def __init__(self, idle_s: float, telemetry: Telemetry) -> None:
+        limits = ConnectionLimits(head_s=idle_s, idle_s=idle_s)
+        clients = Clients(Live(replace(SNAPSHOT, connection_limits=limits)), telemetry)
         self.go_on = asyncio.Event()
         self.held = asyncio.Event()
         self.cancelled = asyncio.Event()
         self._complete = web.Server(self._answer, auto_decompress=False)
         self.plain = PlainServer(
-            self._serve, self._complete, idle_s=idle_s, write_buffer_bytes=1 << 16, parser_options=OPTIONS
+            self._serve, self._complete, clients, write_buffer_bytes=1 << 16, parser_options=OPTIONS
         )
         self._server: asyncio.Server | None = None
         self._clients: list[asyncio.StreamWriter] = []
@@ -75,12 +85,15 @@ class Served:
 
 @asynccontextmanager
 async def serving(idle_s: float = 60.0) -> AsyncIterator[Served]:
-    served = Served(idle_s)
-    await served.start()
-    try:
-        yield served
-    finally:
-        await served.stop()
+    with TemporaryDirectory() as directory:
+        telemetry = Telemetry(Path(directory) / "counters")
+        served = Served(idle_s, telemetry)
+        await served.start()
+        try:
+            yield served
+        finally:
+            await served.stop()
+            telemetry.close()
 
 
 async def answer(reader: asyncio.StreamReader) -> bytes:

@@ -13,12 +13,13 @@ import pytest
 from gateway.adapters.journal import Journal, abandoned
 from gateway.adapters.postgres.events import PostgresUsageSink
 from gateway.adapters.postgres.pool import Database
-from gateway.core.events import Origin, UsageEvent, encode
+from gateway.core.events import encode
 from gateway.jobs.ship_events import EventShipper
 from gateway.ports import SinkDown
 from gateway.telemetry.telemetry import Telemetry
 from tests.limiters import eventually
 from tests.unit.telemetry.pages import samples
+from tests.usage_events import usage_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -27,29 +28,10 @@ if TYPE_CHECKING:
     from gateway.embedded.postgres import EmbeddedPostgres
 
 SEGMENT_BYTES = 5_000
-ORIGIN = Origin("budgets.read", "c0ffee").text
 
 
 def record(number: int) -> bytes:
-    return encode(
-        UsageEvent(
-            id=str(UUID(int=number)),
-            at="2026-05-01T12:00:00.123Z",
-            origin=ORIGIN,
-            request_id=f"req_{number}",
-            endpoint="/a",
-            method="GET",
-            path="/a",
-            client_address="192.0.2.1",
-            outcome="admitted",
-            status=200,
-            target=None,
-            duration_us=1,
-            upstream_us=None,
-            bytes_in=0,
-            bytes_out=0,
-        )
-    )
+    return encode(usage_event(id=str(UUID(int=number)), request_id=f"req_{number}"))
 
 
 class DyingSink:

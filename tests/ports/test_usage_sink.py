@@ -51,14 +51,14 @@ class Place(Protocol):
 
 
 class PostgresPlace:
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, away: Database) -> None:
+        self._database, self._away = database, away
 
     def sink(self) -> UsageSink:
         return PostgresUsageSink(self._database)
 
     def away(self) -> UsageSink:
-        return PostgresUsageSink(Database(f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"))
+        return PostgresUsageSink(self._away)
 
     async def ids(self) -> list[str]:
         async with self._database.connection() as connection:
@@ -119,8 +119,9 @@ async def place(
     request: pytest.FixtureRequest, tmp_path: Path, postgres_dsn: str, redis_url: str
 ) -> AsyncIterator[Place]:
     if request.param == "postgres":
-        async with Database(postgres_dsn) as database:
-            yield PostgresPlace(database)
+        nowhere = f"postgresql://nobody:secret@127.0.0.1:{free_port()}/nothing"
+        async with Database(postgres_dsn) as database, Database(nowhere) as away:
+            yield PostgresPlace(database, away)
         return
     place: Any = LinesPlace(tmp_path)
     if request.param == "redis_stream":

@@ -133,18 +133,26 @@ class UpstreamConnection(asyncio.Protocol):
             self.exchange.reason = reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect a field (llhttp calls this); trailers are dropped."""
+        """Collect a field of the head, or a trailer (llhttp calls this)."""
         if not self._head_done:
             self._fields.append((name, value))
+        elif self.exchange is not None:
+            self._keep_trailer(self.exchange, name, value)
 
     def on_headers_complete(self) -> None:
-        """Finish the head (llhttp calls this); informational answers are skipped, a switch of protocols is refused."""
+        """Finish the head (llhttp calls this).
+
+        Informational answers are skipped: clients of HTTP/1.1 that do not know 103 take it for the answer (RFC 8297
+        section 3). A switch of protocols is refused unless it was asked for.
+        """
         exchange = self.exchange
         if exchange is None:
             return
         status = self._parser.get_status_code()
         if status < 200:
-            if status == 101:
+            if status == 101 and exchange.upgrade and self._parser.should_upgrade():
+                self._switch(exchange)
+            elif status == 101:
                 message = "an upgrade that nobody asked for"
                 raise UpstreamGarbled(message)
             return
@@ -164,8 +172,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Note the end of the answer (llhttp calls this)."""
-        if self._head_done and self.exchange is not None:
-            self.exchange.complete = True
+        exchange = self.exchange
+        if self._head_done and exchange is not None and not exchange.switched:
+            exchange.complete = True
 
     # Our side.
 
@@ -179,12 +188,17 @@ class UpstreamConnection(asyncio.Protocol):
 
     async def send(self, data: bytes) -> None:
         """Send more of a request's body, waiting while the upstream does not read."""
+        drained = self.write(data)
+        if drained is not None:
+            await drained
+
+    def write(self, data: bytes) -> asyncio.Future[None] | None:
+        """Send bytes; while the upstream does not read, give what resolves when it does, or is gone."""
         transport = self.transport
         if transport is None or self.closed or transport.is_closing():
-            return
+            return None
         transport.write(data)
-        if self._drained is not None:
-            await self._drained
+        return self._drained
 
     async def read(self) -> tuple[bytes, bool]:
         """Give the next bytes of the body, and whether they are the last; raises UpstreamFault when it broke off."""
@@ -221,13 +235,35 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _parse(self, exchange: Exchange, data: bytes) -> bool:
         """Feed the parser and say whether the answer is complete; what is not an answer fails the exchange."""
+        if exchange.switched:
+            self.on_body(data)
+            return False
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+        except httptools.HttpParserUpgrade as switch:
+            self.on_body(data[switch.args[0] :])
+        except httptools.HttpParserError as error:
             self.reusable = False
             if not exchange.complete:
                 self.fail(UpstreamGarbled(f"not HTTP/1.1: {type(error).__name__}"))
         return exchange.complete
+
+    def _switch(self, exchange: Exchange) -> None:
+        """Go on without HTTP, and without the deadlines of an answer."""
+        exchange.status = 101
+        exchange.switched = True
+        exchange.idle_s = exchange.total_deadline = NEVER
+        self._head_done = True
+        self.reusable = False
+
+    def _keep_trailer(self, exchange: Exchange, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > HEAD_MAX:
+            message = "the trailers are too large"
+            raise UpstreamGarbled(message)
+        if exchange.trailers is None:
+            exchange.trailers = []
+        exchange.trailers.append((name, value))
 
     def _finish(self, exchange: Exchange) -> None:
         if exchange.bodiless:

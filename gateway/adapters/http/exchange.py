@@ -17,7 +17,8 @@ _LENGTH_SIZE: Final = len(b"content-length")
 class Exchange:
     """One request and its answer. *answered* resolves when the head is here, or fails with an UpstreamFault.
 
-    *deadline* is on the loop's clock.
+    *deadline* is on the loop's clock. With *upgrade* the answer may be 101; then *switched* is set, and what comes is
+    not HTTP any more. *trailers* are the fields after the body.
     """
 
     __slots__ = (
@@ -32,8 +33,11 @@ class Exchange:
         "idle_s",
         "reason",
         "status",
+        "switched",
         "total_deadline",
         "touched",
+        "trailers",
+        "upgrade",
         "wanted",
     )
 
@@ -53,6 +57,9 @@ class Exchange:
         self.buffered = 0
         self.complete = False
         self.touched = False
+        self.upgrade = False
+        self.switched = False
+        self.trailers: list[Field] | None = None
         self.fault: UpstreamFault | None = None
         self.wanted: asyncio.Future[None] | None = None
 

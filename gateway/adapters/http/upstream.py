@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from gateway.adapters.http.connection import UpstreamConnection
-from gateway.adapters.http.exchange import Exchange
+from gateway.adapters.http.exchange import NEVER, Exchange
 from gateway.adapters.http.faults import UpstreamClosed, UpstreamTooSlow, UpstreamUnreachable
 
 if TYPE_CHECKING:
@@ -60,6 +60,15 @@ class UpstreamAnswer:
     async def read(self) -> tuple[bytes, bool]:
         """Give the next bytes of the body and whether they are the last; raises UpstreamFault."""
         return await self._connection.read()
+
+    @property
+    def trailers(self) -> list[Field] | None:
+        """The fields after the body, once it is complete; None where there are none."""
+        return self._exchange.trailers
+
+    def write(self, data: bytes) -> asyncio.Future[None] | None:
+        """Send bytes after a switch of protocols; gives what resolves when more may be sent, None if at once."""
+        return self._connection.write(data)
 
     def take_body(self) -> bytes:
         """Give the body of a complete answer."""
@@ -109,15 +118,19 @@ class Upstream:
         method: str,
         head: Callable[[UpstreamTarget], bytes],
         body: bytes | AsyncIterator[bytes],
+        *,
+        endless: bool = False,
+        upgrade: bool = False,
     ) -> UpstreamAnswer:
         """Send a request and give the head of its answer; raises UpstreamFault.
 
         *head* makes the request's head for a target. A body in bytes is complete, an iterator is streamed as it comes,
-        already framed; what it raises is raised here.
+        already framed; what it raises is raised here. What is *endless* has no time in all; with *upgrade* the answer
+        may be a switch of protocols (101).
         """
         timeouts = self.settings.timeouts
         began = self._loop.time()
-        total_deadline = began + timeouts.total_s
+        total_deadline = NEVER if endless else began + timeouts.total_s
         target = next(self._turn)
         fresh = False
         for attempt in (1, 2):
@@ -135,6 +148,7 @@ class Upstream:
             answered = self._loop.create_future()
             deadline = min(total_deadline, began + timeouts.first_byte_s) if isinstance(body, bytes) else total_deadline
             exchange = Exchange(answered, method == "HEAD", timeouts.idle_s, deadline, total_deadline)
+            exchange.upgrade = upgrade
             target.busy.add(connection)
             if self._sweeper is None:
                 self._sweep_soon()

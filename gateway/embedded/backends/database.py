@@ -26,6 +26,7 @@ _POOL_MAX = 5
 _AWAY = (
     OSError,
     TimeoutError,
+    asyncpg.InternalClientError,  # How asyncpg meets a connection that ends between two messages.
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,

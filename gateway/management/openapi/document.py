@@ -45,7 +45,7 @@ are described elsewhere.
 
 A refusal is JSON with `error` (a code for programs), `message` (for people), `details` where there are some, \
 `timestamp` and `requestId`. The codes stand at each operation. Besides, any request may get 500 `internal_error`, \
-501 `not_implemented` (an upgrade) and 505 `version_not_supported`. A path that does not exist is 404 `not_found`, \
+501 `not_implemented` (a WebSocket) and 505 `version_not_supported`. A path that does not exist is 404 `not_found`, \
 another method on one that does is 405 `method_not_allowed` with `Allow`. Where there is GET there is HEAD.
 
 Times are UTC, `YYYY-MM-DDTHH:MM:SS.mmmZ`. Every answer has an `X-Request-Id`."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.core.events import Origin, UsageEvent, encode
+from gateway.core.events import UsageEvent, encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,11 @@ def event(number: int, key: str, account: str = "account_0") -> bytes:
         UsageEvent(
             id=str(uuid.uuid4()),
             at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            origin=Origin("budgets.read", "0123456789ab", account, key, "budgets").text,
+            account_id=account,
+            key_id=key,
+            route="budgets.read",
+            upstream="budgets",
+            config_version="0123456789ab",
             request_id=f"req_{number:016x}",
             endpoint=f"/api/public/budgets/{{id}}/part-{number % ENDPOINTS}",
             method="GET",

@@ -90,7 +90,9 @@ TABLE: list[tuple[d.Denial, int, str, str, dict[str, Any] | None]] = [
 CODES: list[tuple[d.Denial, int, str]] = [
     (d.NotFound(), 404, "not_found"),
     (d.MethodNotAllowed(("GET",)), 405, "method_not_allowed"),
+    (d.HeadTimedOut(), 408, "request_timeout"),
     (d.BodyTimedOut(), 408, "request_timeout"),
+    (d.Overloaded(), 503, "overloaded"),
     (d.BodyTooLarge(1024), 413, "payload_too_large"),
     (d.TargetTooLong(8192), 414, "uri_too_long"),
     (d.ExpectationUnknown(), 417, "expectation_failed"),
@@ -98,6 +100,7 @@ CODES: list[tuple[d.Denial, int, str]] = [
     (d.HeadTooLarge(), 431, "header_fields_too_large"),
     (d.InternalError(), 500, "internal_error"),
     (d.UpgradeRefused(), 501, "not_implemented"),
+    (d.HandshakeRefused("no handshake"), 400, "bad_request"),
     (d.KeysUnavailable(), 503, "service_unavailable"),
     (d.LimiterUnavailable(), 503, "service_unavailable"),
     (d.IdentityUnavailable(), 503, "service_unavailable"),
@@ -177,7 +180,8 @@ def test_a_405_names_the_methods_that_are_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    "denial", [d.BadRequest("?"), d.BodyTooLarge(1), d.BodyTimedOut(), d.TargetTooLong(1), d.HeadTooLarge()]
+    "denial",
+    [d.BadRequest("?"), d.BodyTooLarge(1), d.HeadTimedOut(), d.BodyTimedOut(), d.TargetTooLong(1), d.HeadTooLarge()],
 )
 def test_where_the_next_request_cannot_be_found_the_connection_is_closed(denial: d.Denial) -> None:
     assert refuse(denial).close

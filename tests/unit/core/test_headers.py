@@ -16,10 +16,13 @@ from gateway.core.headers import (
     passed_lines,
     rate_limit_headers,
     rate_limit_lines,
+    wants_trailers,
 )
 
 CONFIGURED = ("X-Consumer-*", "X-Real-IP", "X-Forwarded-*", "X-User-Id")
 REMOVED = RemovedNames.from_requests(CONFIGURED)
+
+TRAILERS = RemovedNames.from_trailers()
 
 spellings = st.lists(st.sampled_from(["lower", "upper", "title"]), min_size=1, max_size=8)
 
@@ -151,3 +154,29 @@ def test_both_forms_of_the_rate_limit_fields_say_the_same(
     taken = Taken(admitted=True, now_ms=now_ms, standings=(Standing(limit, remaining, full_in_ms),))
     lines = "".join(f"{name}: {value}\r\n" for name, value in rate_limit_headers(taken))
     assert rate_limit_lines(taken) == lines.encode()
+
+
+@pytest.mark.parametrize(
+    ("te", "wanted"),
+    [
+        ([], False),
+        (["trailers"], True),
+        (["deflate, Trailers "], True),
+        (["gzip", "trailers"], True),
+        (["trail"], False),
+    ],
+)
+def test_trailers_are_wanted_where_te_says_so(te: list[str], wanted: bool) -> None:
+    assert wants_trailers(te) is wanted
+
+
+def test_what_comes_too_late_in_a_trailer_does_not_pass() -> None:
+    names = [
+        b"Checksum",
+        b"set-cookie",
+        b"Content-Type",
+        b"Transfer-Encoding",
+        b"X-Gateway-Key-Id",
+        b"X-RateLimit-Limit",
+    ]
+    assert passed_lines([(name, b"1") for name in names], TRAILERS) == [b"Checksum: 1"]

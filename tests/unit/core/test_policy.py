@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 
 from gateway.core.bucket import Algorithm, Charges, Limit, LimitBy
 from gateway.core.credentials import NoCredential
@@ -104,7 +105,7 @@ def test_an_allowlist_admits_its_addresses_only(networks: list[str], admitted: b
 
 
 def test_a_key_with_an_allowlist_is_refused_where_the_address_is_not_known() -> None:
-    unknown = replace(FACTS, address_is_known=False)
+    unknown = structs.replace(FACTS, address_is_known=False)
     assert ask(replace(KEY, allowed=AddressSet(["203.0.113.7"])), unknown) == AddressNotAllowed("203.0.113.7")
     assert isinstance(ask(KEY, unknown), Admit)
 
@@ -153,11 +154,13 @@ def test_a_public_route_without_limits_is_charged_to_nobody() -> None:
 
 def test_all_addresses_of_an_ipv6_subscriber_share_a_bucket() -> None:
     route = replace(ROUTE, public=True, scope=None, limits=(BY_ADDRESS,))
-    one = public_admission(replace(FACTS, client_address="2001:db8::1"), route)
-    other = public_admission(replace(FACTS, client_address="2001:db8::ffff:2"), route)
+    one = public_admission(structs.replace(FACTS, client_address="2001:db8::1"), route)
+    other = public_admission(structs.replace(FACTS, client_address="2001:db8::ffff:2"), route)
     assert one == other == Admit(None, Charges("address:2001:db8::/64", (BY_ADDRESS,)))
 
 
-@pytest.mark.parametrize("facts", [replace(FACTS, method="DELETE"), replace(FACTS, client_address="198.51.100.1")])
+@pytest.mark.parametrize(
+    "facts", [structs.replace(FACTS, method="DELETE"), structs.replace(FACTS, client_address="198.51.100.1")]
+)
 def test_nothing_that_a_client_varies_changes_its_bucket(facts: RequestFacts) -> None:
     assert ask(KEY, facts) == ask(KEY)

@@ -27,6 +27,38 @@ def _target(path: str) -> Target:
     return Target(path, "", tuple(path[1:].split("/")))
 
 
+def test_cors_of_a_route_stands_before_that_of_all(loaded: Load) -> None:
+    own = RIGHT.replace("upstream: things}", "upstream: things, cors: {origins: ['*'], methods: [GET]}}")
+    off = own.replace("origins: ['*']", "origins: []")
+    every = "cors: {origins: [https://a.example]}\n"
+    snapshots = [compile_snapshot(loaded(text)) for text in (RIGHT, RIGHT + every, own + every, off + every)]
+    found = [
+        {
+            name: route.cors and (route.cors.origins, route.cors.methods)
+            for name in ("things.read", "auth.login")
+            for route in [_route(snapshot, name)]
+        }
+        for snapshot in snapshots
+    ]
+    listed = frozenset({"https://a.example"})
+    login = (listed, ("POST",))
+    assert found == [
+        {"things.read": None, "auth.login": None},
+        {"things.read": (listed, ("GET", "HEAD")), "auth.login": login},
+        {"things.read": (frozenset({"*"}), ("GET",)), "auth.login": login},
+        {"things.read": None, "auth.login": login},
+    ]
+    assert [snapshot.cors is not None for snapshot in snapshots] == [False, True, True, True]
+
+
+def test_a_route_carries_websockets_and_streams_where_it_says_so(loaded: Load) -> None:
+    route = _route(compile_snapshot(loaded(RIGHT)), "things.read")
+    assert (route.websocket_idle_s, route.stream) == (None, False)
+    text = RIGHT.replace("upstream: things}", "upstream: things, websocket: true, websocket_idle_s: 7, stream: true}")
+    route = _route(compile_snapshot(loaded(text)), "things.read")
+    assert (route.websocket_idle_s, route.stream) == (7.0, True)
+
+
 def test_defaults_of_the_file_are_the_defaults_of_the_core(loaded: Load) -> None:
     snapshot = compile_snapshot(loaded(RIGHT))
     assert snapshot.key_format == KeyFormat()

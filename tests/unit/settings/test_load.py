@@ -94,6 +94,17 @@ def test_long_value_from_outside_is_shown_as_it_was_written(problems: Problems) 
     assert found == ['gateway.yaml:8:47: routes[0].path: pattern "${PATTERN}" must begin with /']
 
 
+def test_short_value_from_outside_stays_in_the_words_of_a_problem(problems: Problems) -> None:
+    (found,) = problems(RIGHT, DATABASE_URL="x")
+    assert found.endswith("it may hold a password); expected postgresql://user:password@host:5432/database")
+
+
+@pytest.mark.parametrize("value", ["must", "things", "a", "7 chars"])
+def test_short_value_from_outside_is_shown_as_it_was_written(problems: Problems, value: str) -> None:
+    (found,) = problems(RIGHT.replace("/things/**", '"${PATTERN}"'), PATTERN=value)
+    assert found.startswith('gateway.yaml:8:47: routes[0].path: pattern "${PATTERN}" ')
+
+
 WRONG = [
     ("strip_prefix: [/v1]", "1: strip_prefix is not a known setting; did you mean strip_prefixes?"),
     ("zzz: 1", "1: zzz is not a known setting; expected one of version, state_directory, listen"),

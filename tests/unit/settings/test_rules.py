@@ -30,6 +30,12 @@ WRONG = [
             'routes[1].upstream "thing" is not a known upstream; did you mean things? (upstreams are listed at line 5)',
         ],
     ),
+    (
+        f"{{{KEYED}, allow_in_path: [semicolon, encoded_slash]}}",
+        [
+            "routes[1].allow_in_path has encoded_slash, which has a reading with another number of segments; expected a path that ends in /**"
+        ],
+    ),
     (f"{{{PUBLIC}, scope: READ}}", ["routes[1] is public and has a scope; expected exactly one of the two"]),
     (
         "{name: x, methods: [GET], path: /x, upstream: things}",
@@ -58,6 +64,21 @@ WRONG = [
     (
         f"{{{KEYED}, limits: [{{requests: 1, per: hour, by: address}}]}}",
         ["routes[1].limits[0] counts by address on a route with a scope; expected by: key"],
+    ),
+    (
+        f"{{{KEYED.replace('GET', 'POST')}, websocket: true}}",
+        [("routes[1] carries WebSockets but does not take GET, which opens them; expected GET among its methods")],
+    ),
+    (
+        "{name: x, methods: [GET], path: /x, scope: READ, answer: webhooks.test, stream: true, websocket: true}",
+        [
+            "routes[1].stream is for an upstream's answers; expected upstream: NAME",
+            "routes[1].websocket is for an upstream's answers; expected upstream: NAME",
+        ],
+    ),
+    (
+        f"{{{KEYED}, cors: {{origins: ['*'], credentials: true}}}}",
+        ['cors.origins has "*", which excludes credentials and other origins; expected a list of origins'],
     ),
     (
         f"{{{KEYED}, emits: {{POST: thing.made}}}}",

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.core.events import UsageEvent
 from gateway.telemetry import metrics
 from gateway.telemetry.exposition import exposition
 from gateway.telemetry.telemetry import Telemetry
 from tests.unit.telemetry.pages import samples
+from tests.usage_events import usage_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from gateway.core.events import UsageEvent
 
 
 @pytest.fixture
@@ -33,31 +35,16 @@ def published(workers: list[Telemetry], directory: Path) -> dict[tuple[str, ...]
     return samples(directory)
 
 
-def event(method: str = "GET", outcome: str = "admitted", upstream_us: int | None = 1_000) -> UsageEvent:
-    return UsageEvent(
-        id="0197a1b2-0000-7000-8000-000000000000",
-        at="2026-05-01T12:00:00.123Z",
-        origin="",
-        request_id="req_1",
-        endpoint="/a",
-        method=method,
-        path="/a",
-        client_address="192.0.2.1",
-        outcome=outcome,
-        status=200,
-        target=None,
-        duration_us=1_400,
-        upstream_us=upstream_us,
-        bytes_in=10,
-        bytes_out=20,
-    )
+def event(**members: Any) -> UsageEvent:
+    fixed = {"upstream": "budgets", "duration_us": 1_400, "upstream_us": 1_000, "bytes_in": 10, "bytes_out": 20}
+    return usage_event(**fixed | members)
 
 
 def test_requests_of_all_workers_are_one_figure(workers: list[Telemetry], tmp_path: Path) -> None:
     for worker in workers:
         for _ in range(3):
-            worker.request("budgets.read", "budgets", 200, event())
-    workers[0].request("budgets.read", "budgets", 201, event("POST"))
+            worker.request(event())
+    workers[0].request(event(method="POST", status=201))
     page = published(workers, tmp_path)
     assert page["gateway_requests_total", "GET", "admitted", "budgets.read", "2xx"] == 6
     assert page["gateway_requests_total", "POST", "admitted", "budgets.read", "2xx"] == 1
@@ -67,7 +54,7 @@ def test_requests_of_all_workers_are_one_figure(workers: list[Telemetry], tmp_pa
 
 def test_times_of_all_workers_are_one_histogram(workers: list[Telemetry], tmp_path: Path) -> None:
     for worker in workers:
-        worker.request("budgets.read", "budgets", 200, event())
+        worker.request(event())
     page = published(workers, tmp_path)
     name = "gateway_request_overhead_seconds"
     # 400 us of overhead each: in no bucket below half a millisecond, in all from there on.
@@ -93,8 +80,8 @@ def test_a_value_on_a_bound_belongs_to_its_bucket_and_one_above_all_to_none(
 
 
 def test_a_request_that_no_upstream_answered_has_no_times(workers: list[Telemetry], tmp_path: Path) -> None:
-    workers[0].request("webhooks.test", None, 200, event())
-    workers[0].request("budgets.read", "budgets", 401, event(outcome="unauthorized", upstream_us=None))
+    workers[0].request(event(route="webhooks.test", upstream=None))
+    workers[0].request(event(status=401, outcome="unauthorized", upstream_us=None))
     page = published(workers, tmp_path)
     assert page["gateway_requests_total", "GET", "unauthorized", "budgets.read", "4xx"] == 1
     assert page["gateway_request_overhead_seconds_count", "webhooks.test"] == 0
@@ -103,7 +90,16 @@ def test_a_request_that_no_upstream_answered_has_no_times(workers: list[Telemetr
 
 def test_methods_that_clients_invent_are_one_label(workers: list[Telemetry], tmp_path: Path) -> None:
     for number in range(500):
-        workers[0].request("none", None, 404, event(f"INVENTED{number}", "not_found", None))
+        workers[0].request(
+            event(
+                route="none",
+                upstream=None,
+                status=404,
+                method=f"INVENTED{number}",
+                outcome="not_found",
+                upstream_us=None,
+            )
+        )
     page = published(workers, tmp_path)
     requests = {labels: value for labels, value in page.items() if labels[0] == "gateway_requests_total"}
     assert requests == {("gateway_requests_total", "other", "not_found", "none", "4xx"): 500}
@@ -113,7 +109,7 @@ def test_methods_that_clients_invent_are_one_label(workers: list[Telemetry], tmp
 def test_what_a_request_counts_is_seen_once_it_is_published_and_what_is_rare_at_once(
     workers: list[Telemetry], tmp_path: Path
 ) -> None:
-    workers[0].request("budgets.read", "budgets", 200, event())
+    workers[0].request(event())
     workers[0].add(metrics.DENIALS, 1, "throttled")
     assert samples(tmp_path)["gateway_request_body_bytes_total", "budgets.read"] == 0
     assert samples(tmp_path)["gateway_denials_total", "throttled"] == 1
@@ -121,11 +117,11 @@ def test_what_a_request_counts_is_seen_once_it_is_published_and_what_is_rare_at_
 
 
 def test_counters_survive_a_worker_that_is_started_again(workers: list[Telemetry], tmp_path: Path) -> None:
-    workers[0].request("budgets.read", "budgets", 200, event())
+    workers[0].request(event())
     workers[0].add(metrics.LIMITER_CALLS, 2, "taken")
     workers[0].close()
     workers[0] = Telemetry(tmp_path / "worker-0.counters")
-    workers[0].request("budgets.read", "budgets", 200, event())
+    workers[0].request(event())
     workers[0].counter(metrics.LIMITER_CALLS, "taken")[0] += 1
     page = published(workers, tmp_path)
     assert page["gateway_requests_total", "GET", "admitted", "budgets.read", "2xx"] == 2

@@ -1,0 +1,128 @@
+"""Clients: their connections in both tiers, how many an address may have, and the end of those that keep us waiting.
+
+One timer looks at all connections once a second. A request costs nothing here, a connection its beginning and its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from typing import TYPE_CHECKING, Final, Protocol
+
+from gateway.core.network import limiter_subject
+from gateway.telemetry import metrics
+
+if TYPE_CHECKING:
+    from gateway.core.snapshot import ConnectionLimits
+    from gateway.live import Live
+    from gateway.telemetry.telemetry import Telemetry
+
+SWEEP_S: Final = 1.0
+
+
+class Tier(Protocol):
+    """The protocol of a connection, as the sweep sees it."""
+
+    def waited_too_long(self, now: float, limits: ConnectionLimits) -> str | None:
+        """End the connection if its client owes a request for too long, and name the limit if that was a fault."""
+
+
+class Client:
+    """One connection: its transport, the protocol that has it now, and what it did so far."""
+
+    __slots__ = ("requests", "subject", "tier", "transport", "unsent", "unsent_since")
+
+    def __init__(self, transport: asyncio.Transport, subject: str | None, tier: Tier, now: float) -> None:
+        """Begin; *subject* is whom the connection is counted for, None where it is not counted."""
+        self.transport = transport
+        self.subject = subject
+        self.tier = tier
+        self.requests = 0
+        self.unsent = 0
+        self.unsent_since = now
+
+
+class Clients:
+    """All client connections of a worker. *requests_max* is how many requests one may carry; 0 is no limit."""
+
+    def __init__(self, live: Live, telemetry: Telemetry) -> None:
+        """Start with none. Clients get half of the file descriptors: a request may need one more to its upstream."""
+        self._live = live
+        self._telemetry = telemetry
+        self._all: dict[asyncio.BaseTransport, Client] = {}
+        self._by_subject: dict[str, int] = {}
+        self._room = all_descriptors() // 2
+        self._loop = asyncio.get_running_loop()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self.requests_max = live.current.connection_limits.requests_max
+
+    def opened(self, transport: asyncio.Transport, tier: Tier) -> Client | None:
+        """Take a connection in, or its change of tier; None if there are too many, and it is closed."""
+        known = self._all.get(transport)
+        if known is not None:
+            known.tier = tier
+            return known
+        subject = self._subject(transport)
+        count = 0 if subject is None else self._by_subject.get(subject, 0)
+        if len(self._all) >= self._room:
+            self._refuse(transport, "descriptors")
+            return None
+        if subject is not None:
+            if count >= self._live.current.connection_limits.per_address_max:
+                self._refuse(transport, "address")
+                return None
+            self._by_subject[subject] = count + 1
+        client = self._all[transport] = Client(transport, subject, tier, self._loop.time())
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+        return client
+
+    def lost(self, client: Client) -> None:
+        """Forget a connection that has ended."""
+        if self._all.pop(client.transport, None) is None or client.subject is None:
+            return
+        rest = self._by_subject[client.subject] - 1
+        if rest:
+            self._by_subject[client.subject] = rest
+        else:
+            del self._by_subject[client.subject]
+
+    def _subject(self, transport: asyncio.Transport) -> str | None:
+        """Say whom to count for: nobody on a Unix socket, nor a trusted proxy, which has many clients."""
+        peer = transport.get_extra_info("peername")
+        if not isinstance(peer, tuple) or peer[0] in self._live.current.trusted_proxies:
+            return None
+        return limiter_subject(peer[0])
+
+    def _refuse(self, transport: asyncio.Transport, reason: str) -> None:
+        self._telemetry.add(metrics.CONNECTIONS_ENDED, 1, reason)
+        transport.abort()
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        now, limits = self._loop.time(), self._live.current.connection_limits
+        self.requests_max = limits.requests_max
+        for client in list(self._all.values()):
+            reason = self._unread(client, now, limits) or client.tier.waited_too_long(now, limits)
+            if reason is not None:
+                self._telemetry.add(metrics.CONNECTIONS_ENDED, 1, reason)
+        if self._all:
+            self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+
+    @staticmethod
+    def _unread(client: Client, now: float, limits: ConnectionLimits) -> str | None:
+        """End a connection whose client takes nothing of what waits for it; a buffer that changes is being read."""
+        unsent = client.transport.get_write_buffer_size()
+        if unsent != client.unsent:
+            client.unsent, client.unsent_since = unsent, now
+        elif unsent and now - client.unsent_since >= limits.unread_s:
+            client.transport.abort()
+            return "unread"
+        return None
+
+
+def all_descriptors() -> int:
+    """Allow this process as many file descriptors as it may have, and give that number."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
