@@ -180,10 +180,8 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
         ready=lambda: health.ready,
     )
     publisher = GaugePublisher(sources, telemetry)
-    watch = gateway.watch
-    return Worker(
-        *(database, limiter, listener, journal, server, watch, health, publisher, delivery, identity, decisions)
-    )
+    parts = (database, limiter, listener, journal, server, gateway.watch, health, publisher, delivery)
+    return Worker(*parts, identity, decisions)
 
 
 def _counters(config: Config) -> Path:
@@ -230,9 +228,7 @@ def _health(database: Database, limiter: RedisLimiter, listener: KeyChangeListen
         checks={
             "postgres": lambda: None if database.ready else database.why,
             "redis": lambda: None if limiter.up else "Redis does not answer; limits.on_error is in force",
-            "identity": lambda: (
-                "no key to sign identities with; requests that need one get 503" if identity.missing else None
-            ),
+            "identity": lambda: identity.missing,
             "keyChanges": lambda: None if listener.connected else "not listening for key changes",
         },
         was_reached=lambda: database.schema is not None and database.schema.usable,
