@@ -41,7 +41,7 @@ from gateway.proxy.handler import Gateway
 from gateway.proxy.server import PublicServer
 from gateway.settings.compile import compile_snapshot
 from gateway.sidecar.decisions import Decisions
-from gateway.sidecar.listening import FIELDS_MAX, decision_routes, socket_site
+from gateway.sidecar.listening import FIELDS_MAX, decision_routes, listen_on_socket
 from gateway.telemetry import metrics
 from gateway.telemetry.telemetry import Telemetry
 
@@ -267,7 +267,7 @@ async def _listening(config: Config, worker: Worker, slot: int) -> AsyncIterator
     await internal.setup()
     try:
         if config.sidecar.socket is not None and slot == 0:
-            await socket_site(internal, config.sidecar.socket).start()
+            await listen_on_socket(internal, config.sidecar.socket)
         address = config.listen.internal
         await web.TCPSite(internal, address.address, address.port, reuse_port=True, backlog=BACKLOG).start()
         address = config.listen.public
