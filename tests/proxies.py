@@ -80,6 +80,7 @@ class Modes(NamedTuple):
 
 def _options(document: dict[str, Any]) -> None:
     """Everything on that the two have to agree on."""
+    document["trusted_proxies"] = ["127.0.0.1"]
     document["sidecar"] = {"socket": "${GATEWAY_STATE}/decisions.sock", "socket_trusted": True}
     document["keys"]["x_api_key"] = document["limits"]["ratelimit_fields"] = True
     document["upstreams"]["budgets"]["signed_identity"] = True

@@ -9,20 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.core import decision as d
-from gateway.core.denials import refuse
 from gateway.core.families import MEMBERS
 from gateway.core.headers import ALWAYS_REMOVED, HOP_BY_HOP
-from gateway.render.nginx_text import block, comment, duration, error_body, pattern, quoted, server_address
+from gateway.render.nginx_refusals import error_pages, refusals
+from gateway.render.nginx_text import block, comment, duration, pattern, server_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from gateway.core.denials import Refusal
     from gateway.core.snapshot import Snapshot, Timeouts, UpstreamSettings
 
-STATUSES: Final = (400, 403, 404, 405, 413, 414, 417, 429, 431, 500, 501, 503, 505)
-"""Statuses of refusals that nginx is told of; 401 comes as itself."""
 TOLD: Final = {
     "status": "x_gateway_status",
     "error": "x_gateway_error_body",
@@ -44,21 +40,6 @@ TOLD: Final = {
     "told_challenge": "www_authenticate",
 }
 """Our variables, and the fields of a decision that they are."""
-OWN: Final = (
-    ("400", "bad_request", d.BadRequest("The request is not valid HTTP/1.1")),
-    ("404", "not_found", d.NotFound()),
-    ("413", "too_large", None),
-    ("414", "target_too_long", d.TargetTooLong(8192)),
-    ("494", "head_too_large", d.HeadTooLarge()),
-    ("408", "timed_out", d.BodyTimedOut()),
-    ("500", "undecided", d.KeysUnavailable()),
-    ("502 503", "upstream_failed", d.UpstreamFailed("$gateway_upstream")),
-    ("504", "upstream_timed_out", d.UpstreamTimedOut("$gateway_upstream")),
-)
-"""What nginx refuses itself, without a decision or after it, and as which of our refusals; 500 is a failed decision."""
-_PLACE: Final = "/_gateway/refused/"
-"""Where they are in nginx; not named locations, to which nothing leads from a request line that was not understood."""
-_REFUSING: Final = ("auth_request off;", 'default_type "application/json; charset=utf-8";')
 HIDDEN: Final = (
     *("X-Request-Id", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-RateLimit-Window"),
     *(name for name in MEMBERS if name.startswith("X-Gateway-")),
@@ -132,6 +113,9 @@ def _variables(snapshot: Snapshot) -> Iterator[str]:
     yield from block("map $http_authorization $gateway_foreign", [f'"~{ours}" "";', "default $http_authorization;"])
     passed = "$gateway_foreign" if snapshot.key_format.in_api_key else '""'
     yield from block("map $gateway_key_id $gateway_authorization", ['"" $gateway_foreign;', f"default {passed};"])
+    yield from comment("The host that the client asked for, or nothing when its request line and its Host name two.")
+    asked = r'"~*^(?<gateway_line>[^|]*)\|(?<gateway_asked>\1(?::[0-9]*)?)$" $gateway_asked;'
+    yield from block('map "$host|$http_host" $gateway_asked_host', ['default "";', asked])
     yield from comment("What the upstream sees as Host: its first target, unless preserve_host is on.")
     yield from block(
         "map $gateway_upstream $gateway_host", [_host(upstream) for upstream in snapshot.upstreams.values()]
@@ -155,8 +139,7 @@ def _server(snapshot: Snapshot, listen: str, endpoint: str) -> list[str]:
             "",
             f"auth_request {endpoint};",
             *(f"auth_request_set $gateway_{name} $upstream_http_{field};" for name, field in TOLD.items()),
-            "error_page 401 403 = @gateway_refused;",
-            *(f"error_page {statuses} = {_PLACE}{name};" for statuses, name, _ in OWN),
+            *error_pages(),
             "",
             *(f"add_header {name} ${value} always;" for name, value in _answer_fields(snapshot)),
             "",
@@ -165,7 +148,7 @@ def _server(snapshot: Snapshot, listen: str, endpoint: str) -> list[str]:
             *_own_paths(snapshot),
             *_forwarded(snapshot),
             *_decision(endpoint),
-            *_refusals(largest),
+            *refusals(largest),
         ],
     )
 
@@ -191,7 +174,7 @@ def _requests(snapshot: Snapshot) -> Iterator[str]:
         "X-Request-Id": "$gateway_id",
         "X-Forwarded-For": "$gateway_forwarded_for",
         "X-Forwarded-Proto": "$scheme",
-        "X-Forwarded-Host": "$http_host",
+        "X-Forwarded-Host": "$gateway_asked_host",
         "Via": '"1.1 gateway"',
         "X-Gateway-Key-Id": "$gateway_key_id",
         "X-Gateway-Account-Id": "$gateway_account_id",
@@ -227,6 +210,9 @@ def _own_paths(snapshot: Snapshot) -> Iterator[str]:
                 'proxy_set_header Connection "";',
                 "proxy_set_header X-Forwarded-For $gateway_forwarded_for;",
                 "proxy_set_header X-Forwarded-Proto $scheme;",
+                "proxy_set_header X-Forwarded-Host $gateway_asked_host;",
+                'proxy_set_header Forwarded "";',
+                'proxy_set_header X-Request-Id "";',
                 *comment("One of each of these, so that those above do not hold: the gateway's own fields pass."),
                 'add_header X-None "";',
                 "proxy_hide_header X-None;",
@@ -284,20 +270,3 @@ def _decision(endpoint: str) -> list[str]:
             ],
         ),
     ]
-
-
-def _refusals(largest: int) -> Iterator[str]:
-    yield from ("", *comment("Refusals of the gateway, with their true status and body."))
-    told = [f"if ($gateway_status = {status}) {{ return {status} $gateway_error; }}" for status in (401, *STATUSES)]
-    yield from block("location @gateway_refused", [*_REFUSING, *told, *_returning(refuse(d.KeysUnavailable()))])
-    yield from ("", *comment("Refusals of nginx itself, in the same form."))
-    for _, name, denial in OWN:
-        refusing = _returning(refuse(denial or d.BodyTooLarge(largest)))
-        yield from block(f"location = {_PLACE}{name}", ["internal;", *_REFUSING, *refusing])
-
-
-def _returning(refusal: Refusal) -> Iterator[str]:
-    """Give what makes an answer of *refusal*; the status is also what says that nothing may be kept of it."""
-    yield f"set $gateway_status {refusal.status};"
-    yield from (f"set $gateway_retry_after {value};" for name, value in refusal.headers if name == "Retry-After")
-    yield f"return {refusal.status} {quoted(error_body(refusal))};"
