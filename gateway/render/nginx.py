@@ -59,6 +59,7 @@ def nginx_configuration(snapshot: Snapshot, *, listen: str, decisions: str, endp
     lines = [
         f"# Written by `gateway render nginx` from the settings of version {snapshot.version}. Do not edit it: change",
         "# gateway.yaml and write it again. Needs nginx 1.21 or later with auth_request, which all packages have.",
+        *_not_carried(snapshot),
         "worker_processes auto;",
         "env TZ=UTC;   # for the timestamps of refusals",
         *block("events", ["worker_connections 4096;"]),
@@ -80,6 +81,14 @@ def nginx_configuration(snapshot: Snapshot, *, listen: str, decisions: str, endp
         ),
     ]
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _not_carried(snapshot: Snapshot) -> Iterator[str]:
+    """Warn of what routes have and nginx does not do for them."""
+    for what, has in (("CORS", lambda route: route.cors), ("WebSocket", lambda route: route.websocket_idle_s)):
+        names = [route.name for route in snapshot.routes.routes if has(route)]
+        if names:
+            yield from comment(f"NOT CARRIED: {what}, which these routes have: {', '.join(names)}.")
 
 
 def _servers(snapshot: Snapshot, decisions: str, gateway: str) -> Iterator[str]:

@@ -68,10 +68,7 @@ class Decisions:
     async def __call__(self, request: web.Request) -> web.Response:
         """Decide; whatever happens, nothing but an admission is answered with 200, and it is recorded."""
         # The path as it came: what aiohttp makes of it has been read once more.
-        path = request.raw_path
-        original: Original | NotTold = NotTold("The decision has another path", Dialect.FORWARD)
-        if path.startswith(self._endpoint):
-            original = read_original(request.method, path[len(self._endpoint) :], request.headers)
+        original = read_original(request.method, request.raw_path.removeprefix(self._endpoint), request.headers)
         method = original.method if not isinstance(original, NotTold) else "-"
         peername = None if request.transport is None else request.transport.get_extra_info("peername")
         peer = peername[0] if isinstance(peername, tuple) else ""

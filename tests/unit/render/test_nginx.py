@@ -78,3 +78,11 @@ def test_texts_and_addresses_are_written_as_nginx_reads_them() -> None:
     assert quoted("it's \\ $here") == "'it\\'s \\\\ $here'"
     assert (server_address("::1", 80), server_address("a", 8000)) == ("[::1]:80", "a:8000")
     assert (duration(0.6), duration(30)) == ("600ms", "30000ms")
+
+
+def test_what_nginx_does_not_carry_is_said(loaded: Load) -> None:
+    more = "  - {name: live, methods: [GET], path: /live, scope: READ, upstream: things, websocket: true}\n"
+    rendered = for_nginx(loaded(RIGHT + more + "cors: {origins: [https://a.example]}\n"), "80")
+    assert "# NOT CARRIED: WebSocket, which these routes have: live." in rendered
+    assert "# NOT CARRIED: CORS, which these routes have: things.read, live." in rendered
+    assert "NOT CARRIED" not in for_nginx(loaded(RIGHT), "80")
