@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint bench bench-usage bench-keys bench-bodies crash check-deploy schema requirements clean
+.PHONY: help run test lint bench bench-usage bench-keys bench-bodies crash fuzz check-browser check-deploy schema requirements clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,8 +47,14 @@ bench-bodies: $(VENV)/embedded.stamp ## Measure 2 GiB up and down beside a bare 
 crash: $(VENV)/dev.stamp ## Kill everything 50 times under load, and count (ARGS="--times 5 --seed 1 --outage-s 600")
 	@$(BIN)/pytest -q -s tests/faults/test_crashes.py tests/faults/test_outage.py $(or $(ARGS),--times 50 --outage-s 60)
 
+fuzz: $(VENV)/dev.stamp ## Try the gateway with a million hostile requests (ARGS="--cases 100000")
+	@$(BIN)/pytest -q -n auto tests/hazards/test_fuzz.py $(or $(ARGS),--cases 1000000)
+
 bench-keys: $(VENV)/embedded.stamp ## Measure keys by the million, and how soon a change is in force (ARGS="--keys 100000")
 	@$(BIN)/python -m tests.bench.keys $(ARGS)
+
+check-browser: $(VENV)/dev.stamp ## Use the gateway from a page in Chromium (needs chromium: apt install chromium)
+	@$(BIN)/pytest -q tests/browser/check_fetch.py $(ARGS)
 
 check-deploy: $(VENV)/dev.stamp ## Validate everything in deploy/ without a container engine
 	@$(BIN)/python -m deploy.check

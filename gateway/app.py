@@ -41,7 +41,7 @@ from gateway.proxy.handler import Gateway
 from gateway.proxy.server import PublicServer
 from gateway.settings.compile import compile_snapshot
 from gateway.sidecar.decisions import Decisions
-from gateway.sidecar.listening import FIELDS_MAX, decision_routes, listen_on_socket
+from gateway.sidecar.listening import decision_routes, running
 from gateway.telemetry import metrics
 from gateway.telemetry.telemetry import Telemetry
 
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from gateway.settings.schema import Config
 
 BACKLOG: Final = 1024
-INTERNAL_SHUTDOWN_S: Final = 1.0
 SCHEMA_PATIENCE_S: Final = 5.0
 SCHEMA_LOOK_S: Final = 0.05
 GC_THRESHOLDS: Final = (50_000, 20, 100)
@@ -155,6 +154,7 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
     upstreams = {name: Upstream(settings, loop) for name, settings in snapshot.upstreams.items()}
     for upstream in upstreams.values():
         stack.callback(upstream.close)
+        upstream.start()
     refuse = config.usage.journal.on_full == "refuse"
     gateway = Gateway(
         *(live, access, upstreams, answers.functions, journal, telemetry, moments), refuse_unrecorded=refuse
@@ -165,7 +165,7 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
     )
     delivery = usage_delivery(config, database, journal, telemetry)
     stack.push_async_callback(delivery.close)
-    health = _health(database, limiter, listener, identity)
+    health = _health(database, limiter, listener, identity, upstreams)
     sources = Sources(
         keys=keys,
         journal=journal,
@@ -223,7 +223,13 @@ def _database(config: Config) -> Database:
     )
 
 
-def _health(database: Database, limiter: RedisLimiter, listener: KeyChangeListener, identity: IdentityTokens) -> Health:
+def _health(
+    database: Database,
+    limiter: RedisLimiter,
+    listener: KeyChangeListener,
+    identity: IdentityTokens,
+    upstreams: Mapping[str, Upstream],
+) -> Health:
     return Health(
         checks={
             "postgres": lambda: None if database.ready else database.why,
@@ -232,6 +238,7 @@ def _health(database: Database, limiter: RedisLimiter, listener: KeyChangeListen
             "keyChanges": lambda: None if listener.connected else "not listening for key changes",
         },
         was_reached=lambda: database.schema is not None and database.schema.usable,
+        upstreams=lambda: {name: upstream.endpoints.report() for name, upstream in upstreams.items()},
     )
 
 
@@ -263,24 +270,16 @@ async def _listening(config: Config, worker: Worker, slot: int) -> AsyncIterator
     """Listen on both addresses; gives the public listener, so that draining can close it first."""
     asking = decision_routes(worker.decisions, config.sidecar.path)
     application = internal_application(worker.health, _counters(config), worker.publisher.publish, asking)
-    internal = web.AppRunner(application, access_log=None, shutdown_timeout=INTERNAL_SHUTDOWN_S, **FIELDS_MAX)
-    await internal.setup()
-    try:
-        if config.sidecar.socket is not None and slot == 0:
-            await listen_on_socket(internal, config.sidecar.socket)
+    async with running(application, config.sidecar.socket if slot == 0 else None) as internal:
+        ways: dict[str, Any] = {"reuse_port": True, "backlog": BACKLOG}
         address = config.listen.internal
-        await web.TCPSite(internal, address.address, address.port, reuse_port=True, backlog=BACKLOG).start()
-        address = config.listen.public
-        loop = asyncio.get_running_loop()
-        public = await loop.create_server(
-            worker.server, address.address, address.port, reuse_port=True, backlog=BACKLOG
-        )
+        await web.TCPSite(internal, address.address, address.port, **ways).start()
+        address, loop = config.listen.public, asyncio.get_running_loop()
+        public = await loop.create_server(worker.server, address.address, address.port, **ways)
         try:
             yield public
         finally:
             public.close()
-    finally:
-        await internal.cleanup()
 
 
 async def _drain(config: Config, worker: Worker, public: asyncio.Server) -> None:

@@ -20,6 +20,7 @@ import pytest
 from tests.messages import Head, Reader
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
 BODY_KEPT = 1_000_000
@@ -143,17 +144,21 @@ def silent(_request: Received, connection: Connection) -> None:
 
 
 class Backend:
-    """A listening backend. *answer* may be replaced at any time; *on_head* is called before a body is read."""
+    """A listening backend. *answer* may be replaced at any time; *on_head* is called before a body is read.
 
-    def __init__(self) -> None:
+    It listens on a port of 127.0.0.1 unless it is given a *listener*, and speaks TLS where it is told how.
+    """
+
+    def __init__(self, listener: socket.socket | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.answer: Answer = plain()
         self.on_head: Answer | None = None
         self.requests: list[Received] = []
         self.connections: list[Connection] = []
         self.failures: list[BaseException] = []
         self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.port: int = self._listener.getsockname()[1]
+        self._listener = listener or socket.create_server(("127.0.0.1", 0), backlog=256)
+        self._tls = tls
+        self.port = 0 if self._listener.family == socket.AF_UNIX else int(self._listener.getsockname()[1])
         self._closed = False
         self._start(self._accept)
 
@@ -208,6 +213,8 @@ class Backend:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
+            if self._tls is not None:
+                sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
             connection = Connection(len(self.connections), sock)
             self.connections.append(connection)
             self._start(self._serve, connection)

@@ -34,6 +34,8 @@ BODY_MAX = 1_000_000
 BODY_IDLE_S = 0.6
 FIRST_BYTE_S = 0.8
 FAILURES_MAX = 20
+PATIENT = {"consecutive_failures": 1000}
+"""What one test has the backend do is not held against it in the next."""
 SOCKET_IDLE_S = 3.0
 ORIGIN = "https://app.example.com"
 EVERY_SCOPE = (
@@ -57,9 +59,10 @@ def settings(backend_url: str) -> dict[str, Any]:
     document: dict[str, Any] = yaml.safe_load((ROOT / "gateway.yaml").read_text(encoding="utf-8"))
     timeouts = {"connect_s": 0.5, "first_byte_s": FIRST_BYTE_S, "idle_s": 1.5, "total_s": 30}
     document["upstreams"] = {
-        name: {"targets": [backend_url], "timeouts": timeouts} for name in ("budgets", "customers", "products")
+        name: {"targets": [backend_url], "timeouts": timeouts, "ejection": PATIENT}
+        for name in ("budgets", "customers", "products")
     }
-    document["upstreams"]["gone"] = {"targets": [f"http://127.0.0.1:{free_port()}"]}
+    document["upstreams"]["gone"] = {"targets": [f"http://127.0.0.1:{free_port()}"], "ejection": PATIENT}
     route = {"name": "gone", "methods": ["GET", "POST"], "path": "/api/public/gone", "scope": "READ_BUDGETS"}
     document["routes"].append(route | {"upstream": "gone"})
     document["routes"] += _further_routes()
@@ -88,7 +91,10 @@ def _further_routes() -> list[dict[str, Any]]:
 
 
 class Gateway:
-    """`gateway run` as a process, with its state in *directory*; *url* and *admin_url* are where it serves."""
+    """`gateway run` as a process, with its state in *directory*; *url* and *admin_url* are where it serves.
+
+    It may open as many *descriptors* as are given.
+    """
 
     def __init__(
         self,
@@ -98,8 +104,10 @@ class Gateway:
         backend: Backend,
         document: dict[str, Any],
         address: str = "127.0.0.1",
+        descriptors: int | None = None,
     ) -> None:
         self.backend = backend
+        self._descriptors = descriptors
         self.dsn = dsn
         self.address = address
         self.port, self.admin_port = free_port(), free_port()
@@ -168,6 +176,8 @@ class Gateway:
     def begin(self, *arguments: str) -> None:
         """Start the process and wait for nothing."""
         command = [sys.executable, "-m", "gateway", "run", "-c", str(self.config), *arguments]
+        if self._descriptors is not None:
+            command = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(self._descriptors), *command]
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
                 command, stdout=output, stderr=output, env=self.environ, cwd=ROOT, start_new_session=True
@@ -258,6 +268,11 @@ class Gateway:
     def metrics(self) -> str:
         """What Prometheus would scrape."""
         return requests.get(f"{self.admin_url}/metrics", timeout=5).text
+
+    def metric(self, series: str) -> float:
+        """The value of one *series*, named as Prometheus writes it; 0 while there is none."""
+        found = [line.rpartition(" ")[2] for line in self.metrics().splitlines() if line.rpartition(" ")[0] == series]
+        return float(found[0]) if found else 0.0
 
     def check_log(self, since: int = 0) -> None:
         """Fail when what was logged after the first *since* characters has a key in it, or tells of a bug."""

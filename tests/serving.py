@@ -33,6 +33,7 @@ def serving(
     redis_url: str,
     address: str = "127.0.0.1",
     change: Callable[[dict[str, Any]], None] | None = None,
+    descriptors: int | None = None,
     **more: Any,
 ) -> Iterator[Gateway]:
     """Run a gateway with *more* settings, which *change* edits, while the block runs, and expect it to end in order."""
@@ -40,7 +41,7 @@ def serving(
     document = settings(backend.url) | more
     if change is not None:
         change(document)
-    gateway = Gateway(directory, dsn, redis_url, backend, document, address)
+    gateway = Gateway(directory, dsn, redis_url, backend, document, address, descriptors)
     try:
         gateway.start()
         yield gateway

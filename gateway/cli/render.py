@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.cli.run import config_option, load_or_exit
-from gateway.render.nginx import nginx_configuration
+from gateway.render.nginx import NotRenderable, nginx_configuration
 from gateway.settings.compile import compile_snapshot
 
 if TYPE_CHECKING:
@@ -32,7 +32,11 @@ def nginx(config_file: Path, listen: str) -> None:
     Decisions are asked for on sidecar.socket, if it is set, or on the internal listener; name nginx in trusted_proxies,
     or set sidecar.socket_trusted, or keys with an address list are refused.
     """
-    click.echo(for_nginx(load_or_exit(config_file), listen), nl=False)
+    try:
+        text = for_nginx(load_or_exit(config_file), listen)
+    except NotRenderable as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(text, nl=False)
 
 
 def for_nginx(config: Config, listen: str) -> str:

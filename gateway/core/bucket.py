@@ -36,6 +36,7 @@ class Limit:
     """*capacity* tokens per *window_ms*; *name* tells a subject's buckets apart.
 
     One that is *announced* is told of in the `RateLimit` fields too; *policy* is what `RateLimit-Policy` says of it.
+    *lines* are the header lines in which answers tell of what does not change.
     """
 
     name: str
@@ -45,14 +46,18 @@ class Limit:
     by: LimitBy = LimitBy.KEY
     announced: bool = False
     policy: str = field(init=False, repr=False, compare=False, default="")
+    lines: bytes = field(init=False, repr=False, compare=False, default=b"")
 
     def __post_init__(self) -> None:
         """Refuse limits that are not exact in double precision."""
         if self.capacity < 1 or self.window_ms < SLOTS or self.capacity * self.window_ms >= UNITS_MAX:
             message = f"limit {self.name}: {self.capacity} per {self.window_ms} ms is out of range"
             raise ValueError(message)
+        window_s = _ceil_div(self.window_ms, 1000)
+        lines = f"X-RateLimit-Limit: {self.capacity}\r\nX-RateLimit-Window: {window_s}\r\n"
+        object.__setattr__(self, "lines", lines.encode("ascii"))
         if self.announced:
-            policy = f'"{self.name}";q={self.capacity};w={_ceil_div(self.window_ms, 1000)}'
+            policy = f'"{self.name}";q={self.capacity};w={window_s}'
             object.__setattr__(self, "policy", policy)
 
 

@@ -208,6 +208,20 @@ class UpstreamTimedOut:
 
 
 @dataclass(frozen=True, slots=True)
+class UpstreamUnavailable:
+    """The upstream is known not to answer, so it was not asked."""
+
+    upstream: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamOverloaded:
+    """The upstream has as many requests as it may have."""
+
+    upstream: str
+
+
+@dataclass(frozen=True, slots=True)
 class InternalError:
     """A bug of ours; the log has it under the request's id."""
 
@@ -241,6 +255,8 @@ Denial = (
     | UsageUnrecordable
     | UpstreamFailed
     | UpstreamTimedOut
+    | UpstreamUnavailable
+    | UpstreamOverloaded
     | InternalError
 )
 

@@ -95,7 +95,7 @@ def refuse(denial: d.Denial) -> Refusal:
             | d.UsageUnrecordable()
         ):
             return _refuse_unequipped(denial)
-        case d.UpstreamFailed() | d.UpstreamTimedOut():
+        case d.UpstreamFailed() | d.UpstreamTimedOut() | d.UpstreamUnavailable() | d.UpstreamOverloaded():
             return _refuse_for_fault(denial)
         case d.UpgradeRefused() | d.HandshakeRefused():
             return _refuse_upgrade(denial)
@@ -157,7 +157,9 @@ def _refuse_unequipped(denial: _Unequipped) -> Refusal:
             assert_never(denial)
 
 
-def _refuse_for_fault(denial: d.UpstreamFailed | d.UpstreamTimedOut) -> Refusal:
+def _refuse_for_fault(
+    denial: d.UpstreamFailed | d.UpstreamTimedOut | d.UpstreamUnavailable | d.UpstreamOverloaded,
+) -> Refusal:
     match denial:
         case d.UpstreamFailed(upstream):
             message = f"The {upstream} service could not be reached or gave no valid answer"
@@ -166,6 +168,12 @@ def _refuse_for_fault(denial: d.UpstreamFailed | d.UpstreamTimedOut) -> Refusal:
             return Refusal(
                 504, "upstream_timeout", f"The {upstream} service did not answer in time", {"upstream": upstream}
             )
+        case d.UpstreamUnavailable(upstream):
+            message = f"The {upstream} service does not answer at the moment. Try again shortly"
+            return _unavailable("service_unavailable", message, {"upstream": upstream})
+        case d.UpstreamOverloaded(upstream):
+            message = f"The {upstream} service has more requests than it can take. Try again shortly"
+            return _unavailable("overloaded", message, {"upstream": upstream})
         case _:
             assert_never(denial)
 

@@ -159,9 +159,9 @@ def rate_limit_headers(taken: Taken) -> tuple[tuple[str, str], ...]:
     reset_s = -(-(taken.now_ms + tightest.full_in_ms) // 1000)
     return (
         ("X-RateLimit-Limit", str(tightest.limit.capacity)),
+        ("X-RateLimit-Window", str(-(-tightest.limit.window_ms // 1000))),
         ("X-RateLimit-Remaining", str(tightest.remaining)),
         ("X-RateLimit-Reset", str(reset_s)),
-        ("X-RateLimit-Window", str(-(-tightest.limit.window_ms // 1000))),
         *(announced_headers(taken) if tightest.limit.announced else ()),
     )
 
@@ -191,14 +191,10 @@ def rate_limit_lines(taken: Taken) -> bytes:
     """Give the rate-limit fields as bytes of a head, for the path that every request takes."""
     tightest = taken.standings[0] if len(taken.standings) == 1 else taken.tightest
     limit = tightest.limit
-    lines = (
-        b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\nX-RateLimit-Window: %d\r\n"
-        % (
-            limit.capacity,
-            tightest.remaining,
-            -(-(taken.now_ms + tightest.full_in_ms) // 1000),
-            -(-limit.window_ms // 1000),
-        )
+    lines = b"%bX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n" % (
+        limit.lines,
+        tightest.remaining,
+        -(-(taken.now_ms + tightest.full_in_ms) // 1000),
     )
     if limit.announced:
         lines += "".join([f"{name}: {value}\r\n" for name, value in announced_headers(taken)]).encode("ascii")

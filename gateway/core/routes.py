@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.oddities import Oddity, readings
+from gateway.core.upstreams import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -86,9 +87,10 @@ class Route:
 
     Exactly one of *upstream* (a name) and *answer* (the name of an answer of the gateway's own) is set. *scope* is
     None on *public* routes. *emits* maps a method to the webhook event that its success announces. *audience* is who
-    the upstream is in the signed identity that it wants, None if it wants none. A WebSocket is carried where
-    *websocket_idle_s* is set, and ended after so long a silence. The answers of a *stream* may go on without end, as
-    long as the key may use the route. *cors* is None where browsers are not told anything.
+    the upstream is in the signed identity that it wants, None if it wants none. *timeouts* hold where there is an
+    upstream. A WebSocket is carried where *websocket_idle_s* is set, and ended after so long a silence. The answers
+    of a *stream* may go on without end, as long as the key may use the route. *cors* is None where browsers are not
+    told anything.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Route:
     algorithm: Algorithm | None = None
     body_max_bytes: int = 10 * 1024 * 1024
     emits: Mapping[str, str] = field(default_factory=dict)
+    timeouts: Timeouts = field(default_factory=Timeouts)
     audience: str | None = None
     allow_in_path: frozenset[Oddity] = frozenset()
     websocket_idle_s: float | None = None

@@ -13,41 +13,7 @@ if TYPE_CHECKING:
     from gateway.core.cors import Cors
     from gateway.core.network import AddressSet
     from gateway.core.routes import RouteTable
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds an upstream may take: to connect, to begin its answer, between two reads, and in all."""
-
-    connect_s: float = 1.0
-    first_byte_s: float = 10.0
-    idle_s: float = 30.0
-    total_s: float = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamTarget:
-    """One address of an upstream; *authority* is what its Host header says, *name* how usage events call it."""
-
-    host: str
-    port: int
-    authority: str
-    name: str = field(init=False, compare=False)
-
-    def __post_init__(self) -> None:
-        """Make the name once."""
-        object.__setattr__(self, "name", f"{self.host}:{self.port}")
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamSettings:
-    """An upstream by name, its targets, and how to talk to them."""
-
-    name: str
-    targets: tuple[UpstreamTarget, ...]
-    timeouts: Timeouts
-    preserve_host: bool = False
-    idle_connections_max: int = 128
+    from gateway.core.upstreams import UpstreamSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +62,7 @@ class Snapshot:
     """Everything a request needs to know of the configuration. *version* is a short digest of the file.
 
     *limits_announced* is whether answers have the `RateLimit` fields too, *socket_trusted* whether who asks for
-    decisions on the Unix socket is a trusted proxy; *cors* holds for requests that no route takes.
+    decisions on the Unix socket is a trusted proxy; *cors* holds for requests without a route.
     """
 
     version: str

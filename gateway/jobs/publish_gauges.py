@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from gateway.jobs.publish_upstreams import publish_upstream
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -71,8 +72,7 @@ class GaugePublisher:
         telemetry.set(metrics.KEY_CHANGES_CONNECTED, sources.listening())
         telemetry.set(metrics.READY, sources.ready())
         for name, upstream in sources.upstreams.items():
-            telemetry.set(metrics.UPSTREAM_CONNECTIONS, upstream.idle_count, name, "idle")
-            telemetry.set(metrics.UPSTREAM_CONNECTIONS, upstream.busy_count, name, "busy")
+            publish_upstream(name, upstream, telemetry)
 
     def _grow(self, metric: metrics.Metric, total: int, *values: str) -> None:
         key = (metric.name, *values)

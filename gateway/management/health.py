@@ -2,6 +2,7 @@
 
 Readiness is about taking traffic, not about perfection: once the store of keys has been reached, losing it or Redis
 leaves the instance ready and `degraded`, because it goes on serving; taking every instance out at once would not help.
+The same holds for an upstream that is away, unless the configuration says that it is required.
 """
 
 from __future__ import annotations
@@ -22,27 +23,35 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(slots=True)
 class Health:
-    """What the probes report. Each check gives None when its part is well, or a sentence."""
+    """What the probes report. Each check gives None when its part is well, or a sentence.
+
+    *upstreams* gives the state of each: the word for it, whether it is required, and the states of its addresses.
+    """
 
     checks: dict[str, Callable[[], str | None]]
     was_reached: Callable[[], bool]
+    upstreams: Callable[[], dict[str, dict[str, Any]]]
     draining: bool = field(default=False)
 
     @property
     def ready(self) -> bool:
         """Say whether traffic should be sent here."""
-        return self.was_reached() and not self.draining
+        lacking = any(upstream["required"] and upstream["status"] == "away" for upstream in self.upstreams().values())
+        return self.was_reached() and not self.draining and not lacking
 
     def report(self) -> dict[str, Any]:
         """Give the state in one word, and the reasons by part."""
         reasons = {name: reason for name, check in self.checks.items() if (reason := check()) is not None}
+        upstreams = self.upstreams()
+        if away := [name for name, upstream in upstreams.items() if upstream["status"] == "away"]:
+            reasons["upstreams"] = f"no address can be used of {', '.join(away)}"
         if self.draining:
             state = "draining"
-        elif not self.was_reached():
+        elif not self.ready:
             state = "unready"
         else:
             state = "degraded" if reasons else "ready"
-        return {"status": state, "reasons": reasons}
+        return {"status": state, "reasons": reasons, "upstreams": upstreams}
 
 
 def internal_application(

@@ -34,10 +34,11 @@ class ClientGone(Exception):
 
 def framed_body(request: ClientRequest, record: RequestRecord) -> tuple[bytes, bytes | AsyncIterator[bytes]]:
     """Give the framing line for the upstream and the body: complete if it is here already, else as it comes."""
-    headers = request.head.headers
+    head = request.head
     if not request.has_stream:
         # A length of nothing is passed on: methods that have a body by nature say so (RFC 9110 section 8.6).
-        return (b"Content-Length: 0\r\n" if hdrs.CONTENT_LENGTH in headers else b""), b""
+        declares = head.special and hdrs.CONTENT_LENGTH in head.headers
+        return (b"Content-Length: 0\r\n" if declares else b""), b""
     assert record.route is not None
     limit, idle_s = record.route.body_max_bytes, record.snapshot.request_limits.body_idle_s
     stream = request.stream
@@ -46,7 +47,7 @@ def framed_body(request: ClientRequest, record: RequestRecord) -> tuple[bytes, b
         record.bytes_in = len(body)
         return b"Content-Length: %d\r\n" % len(body), body
     pieces = read_body(request, record, limit, idle_s)
-    declared = headers.get(hdrs.CONTENT_LENGTH)
+    declared = head.headers.get(hdrs.CONTENT_LENGTH)
     if declared is not None:
         return b"Content-Length: %d\r\n" % int(declared), pieces
     return b"Transfer-Encoding: chunked\r\n", _chunked(pieces)

@@ -2,7 +2,7 @@
 
 Plain is a GET, HEAD or DELETE in HTTP/1.1 whose head comes complete and alone, without a body, an upgrade, an
 expectation or a wish to close. Everything else, and whatever is in doubt, goes to the complete tier, and the connection
-with it, for good: this tier never has to be right about the odd cases. Both use aiohttp's parser and one `Gateway`.
+with it, for good: this tier never has to be right about the odd cases. Both read with llhttp, and have one `Gateway`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from aiohttp import EMPTY_PAYLOAD, hdrs
-from aiohttp.http import HttpRequestParser, HttpVersion11
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp import EMPTY_PAYLOAD
 from aiohttp.tcp_helpers import tcp_keepalive
 
+from gateway.proxy.head import PlainHeadReader
 from gateway.proxy.respond import GOES_ON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from aiohttp.http import RawRequestMessage
-
     from gateway.core.snapshot import ConnectionLimits
     from gateway.proxy.clients import Client, Clients
+    from gateway.proxy.head import RequestHead
     from gateway.proxy.incoming import ClientRequest
     from gateway.proxy.respond import Written
 
@@ -43,14 +41,12 @@ class PlainServer:
         clients: Clients,
         *,
         write_buffer_bytes: int,
-        parser_options: dict[str, Any],
     ) -> None:
         """Call *serve* for every plain request; *complete* makes the protocol that takes a connection over."""
         self.serve = serve
         self.complete = complete
         self.clients = clients
         self.write_buffer_bytes = write_buffer_bytes
-        self.parser_options = parser_options
         self.loop = asyncio.get_running_loop()
         self.connections: set[PlainConnection] = set()
 
@@ -87,7 +83,7 @@ class PlainConnection(asyncio.Protocol):
         "_drained",
         "_later",
         "_next",
-        "_parser",
+        "_reader",
         "_server",
         "busy",
         "head",
@@ -102,15 +98,14 @@ class PlainConnection(asyncio.Protocol):
     def __init__(self, server: PlainServer) -> None:
         """Make an unconnected connection; asyncio connects it."""
         self._server = server
-        # The parser needs a protocol of aiohttp's for bodies only, and what has one is parsed again elsewhere.
-        self._parser = HttpRequestParser(None, server.loop, READ_MAX, **server.parser_options)
+        self._reader = PlainHeadReader()
         self._client: Client | None = None
         self._closing = False
         self._drained: asyncio.Future[None] | None = None
         self._later = b""
         self._next: asyncio.Future[None] | None = None
         self.busy = False
-        self.head: RawRequestMessage = cast("RawRequestMessage", None)  # There is one whenever a request is served.
+        self.head: RequestHead = cast("RequestHead", None)  # There is one whenever a request is served.
         self.head_bytes = 0
         self.idle_since = 0.0
         self.peer = ""
@@ -198,21 +193,12 @@ class PlainConnection(asyncio.Protocol):
             self.close()
         return None
 
-    def _plain(self, data: bytes) -> RawRequestMessage | None:
+    def _plain(self, data: bytes) -> RequestHead | None:
         """Give the head of a plain request, None for anything else."""
         if not data.startswith(_METHODS) or data.find(_END) != len(data) - len(_END) or len(data) > HEAD_MAX:
             return None
-        try:
-            messages, upgraded, _ = self._parser.feed_data(data)
-        except HttpProcessingError:
-            return None
-        if len(messages) != 1 or upgraded:
-            return None
-        head, body = messages[0]
-        if head.version is not HttpVersion11 or head.should_close or body is not EMPTY_PAYLOAD:
-            return None
-        odd = head.upgrade or head.chunked or hdrs.EXPECT in head.headers or hdrs.CONTENT_LENGTH in head.headers
-        if odd or (self._server.clients.requests_max and self._is_last()):
+        head = self._reader.read(data)
+        if self._server.clients.requests_max and head is not None and self._is_last():
             return None
         return head
 

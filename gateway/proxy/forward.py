@@ -9,9 +9,7 @@ Trailers pass to a client that says that it understands them; those of requests 
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import contextmanager
-from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -24,19 +22,21 @@ from gateway.core.websocket import UPGRADE_LINES
 from gateway.proxy.body import ClientGone, framed_body
 from gateway.proxy.incoming import Incoming
 from gateway.proxy.outbound import outbound_head, wanted_host
-from gateway.proxy.respond import CLOSES, GOES_ON, REASONS, connection_line, cut
+from gateway.proxy.respond import CLOSES, GOES_ON, REASONS, connection_line, reset_at_end
 from gateway.proxy.tunnel import Tunnel, require_accepted
 from gateway.proxy.watch import Watched
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterator
 
     from gateway.accounting.moments import Moments
     from gateway.accounting.record import RequestRecord
-    from gateway.adapters.http.upstream import Upstream, UpstreamAnswer
+    from gateway.adapters.http.answer import UpstreamAnswer
+    from gateway.adapters.http.upstream import Upstream
     from gateway.adapters.journal import Journal
     from gateway.core.decision import Admit
-    from gateway.core.snapshot import UpstreamTarget
+    from gateway.core.upstreams import UpstreamTarget
     from gateway.proxy.incoming import ClientRequest
     from gateway.proxy.outbound import Removed
     from gateway.proxy.respond import Written
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.telemetry import Telemetry
 
 _REMOVED_TRAILERS: Final = RemovedNames.from_trailers()
+_CHUNKED_LINE: Final = b"Transfer-Encoding: chunked\r\n"
 _TE_LINES: Final = b"Connection: TE\r\nTE: trailers\r\n"
 
 
@@ -72,7 +73,7 @@ class Forwarder:
         framing, body = framed_body(request, record)
         if upgrade:
             framing += UPGRADE_LINES
-        elif hdrs.TE in request.head.headers and wants_trailers(request.head.headers.getall(hdrs.TE)):
+        elif request.head.special and wants_trailers(request.head.headers.getall(hdrs.TE, ())):
             record.trailers = True
             framing += _TE_LINES
         start, rest = outbound_head(request, record, admit, self._removed, framing)
@@ -84,7 +85,7 @@ class Forwarder:
             return start + (preserved or target.authority).encode("ascii") + rest
 
         asked = perf_counter()
-        answer = await upstream.forward(record.method, head, body, endless=route.stream or upgrade, upgrade=upgrade)
+        answer = await upstream.forward(record.method, head, body, route.timeouts, upgrade=upgrade)
         record.upstream_us = int((perf_counter() - asked) * 1_000_000)
         record.status = answer.status
         try:
@@ -136,14 +137,15 @@ class Forwarder:
         length = answer.length
         chunked = length is None and request.head.version == HttpVersion11
         close = request.head.should_close or request.unread or (length is None and not chunked)
-        framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+        framing = _CHUNKED_LINE if chunked else b""
         if length is not None:
             framing = b"Content-Length: %d\r\n" % length
-        framed = chunked or length is not None
         self._journal.flush()
         transport.write(_answer_head(request, record, answer, self._removed, framing, close=close))
-        with self._watched(record, transport, framed=framed):
-            await self._flow(request, record, answer, transport, chunked=chunked, framed=framed)
+        if not framing:
+            reset_at_end(transport, on=True)
+        with self._watched(record, transport):
+            await self._flow(request, record, answer, transport, framing)
         return CLOSES if close else GOES_ON
 
     async def _flow(
@@ -152,20 +154,16 @@ class Forwarder:
         record: RequestRecord,
         answer: UpstreamAnswer,
         transport: asyncio.Transport,
-        *,
-        chunked: bool,
-        framed: bool,
+        framing: bytes,
     ) -> None:
-        stream = record.route is not None and record.route.stream
-        # A stream has no time in all, so its client may not stop reading for ever.
-        drain = partial(_drain, request, record.snapshot.request_limits.body_idle_s) if stream else request.drain
+        chunked = framing is _CHUNKED_LINE
         last = False
         while not last:
             try:
                 data, last = await answer.read()
             except UpstreamFault:
                 record.finish(self._journal, self._telemetry, self._moments)
-                cut(transport, framed=framed)
+                transport.abort()
                 raise ClientGone from None
             record.bytes_out += len(data)
             if chunked and data:
@@ -174,17 +172,18 @@ class Forwarder:
                 record.finish(self._journal, self._telemetry, self._moments)
                 self._journal.flush()
                 data = data + _last_chunk(record, answer) if chunked else data
+                if not framing:
+                    reset_at_end(transport, on=False)
             if transport.is_closing():
                 raise ClientGone
             transport.write(data)
             try:
-                await drain()
-            except (ConnectionError, TimeoutError):
-                cut(transport, framed=framed)
+                await request.drain()
+            except ConnectionError:
                 raise ClientGone from None
 
     @contextmanager
-    def _watched(self, record: RequestRecord, transport: asyncio.Transport, *, framed: bool) -> Iterator[None]:
+    def _watched(self, record: RequestRecord, transport: asyncio.Transport) -> Iterator[None]:
         """Have the answer end when its key may no longer have it, where the route says that it may go on for ever."""
         facts, route = record.facts, record.route
         if facts is None or route is None or not route.stream:
@@ -193,7 +192,7 @@ class Forwarder:
 
         def end(_: str) -> None:
             record.outcome = "access_ended"
-            cut(transport, framed=framed)
+            transport.abort()
 
         watched = Watched(facts, route, end)
         self._watch.add(watched)
@@ -203,16 +202,12 @@ class Forwarder:
             self._watch.remove(watched)
 
 
-async def _drain(request: ClientRequest, seconds: float) -> None:
-    async with asyncio.timeout(seconds):
-        await request.drain()
-
-
 def _last_chunk(record: RequestRecord, answer: UpstreamAnswer) -> bytes:
-    """Give the end of a chunked answer, with its trailers if the client understands them (RFC 9112 section 7.1.2)."""
+    """Give the end of a chunked answer, with trailers if the client understands them (RFC 9112 section 7.1.2)."""
     if answer.trailers is None or not record.trailers:
         return b"0\r\n\r\n"
-    return b"".join((b"0\r\n", *(line + b"\r\n" for line in passed_lines(answer.trailers, _REMOVED_TRAILERS)), b"\r\n"))
+    trailers = passed_lines(answer.trailers, _REMOVED_TRAILERS)
+    return b"".join((b"0\r\n", *(line + b"\r\n" for line in trailers), b"\r\n"))
 
 
 def _answer_head(

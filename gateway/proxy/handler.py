@@ -12,7 +12,7 @@ import structlog
 from aiohttp import hdrs
 
 from gateway.accounting.record import RequestRecord
-from gateway.adapters.http.faults import UpstreamFault, UpstreamTooSlow
+from gateway.adapters.http.faults import UpstreamAway, UpstreamBusy, UpstreamFault, UpstreamTooSlow
 from gateway.core.answers import Answer, Answers, Asked, error_answer
 from gateway.core.decision import (
     Admit,
@@ -23,7 +23,9 @@ from gateway.core.decision import (
     InternalError,
     Overloaded,
     UpstreamFailed,
+    UpstreamOverloaded,
     UpstreamTimedOut,
+    UpstreamUnavailable,
     UsageUnrecordable,
 )
 from gateway.core.denials import refuse
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from gateway.accounting.moments import Moments
     from gateway.adapters.http.upstream import Upstream
     from gateway.adapters.journal import Journal
+    from gateway.core.cors import Cors
     from gateway.live import Live
     from gateway.proxy.incoming import ClientRequest
     from gateway.proxy.respond import Written
@@ -87,7 +90,9 @@ class Gateway:
         record = RequestRecord(request.head.method, request.peer, self._moments.now(), self._live.current)
         self.in_flight += 1
         try:
-            if self.in_flight > record.snapshot.request_limits.in_flight_max:
+            # What may go on for hours is bounded by the connections, and takes no place of a request.
+            most = record.snapshot.request_limits.in_flight_max
+            if self.in_flight > most and self.in_flight - len(self.watch) > most:
                 return self._refuse(request, record, Overloaded())
             return await self._serve(request, record)
         except UpstreamFault as fault:
@@ -127,7 +132,7 @@ class Gateway:
         if route.cors is not None:
             record.cors = route.cors.lines(request.head.headers.getall(hdrs.ORIGIN, ()))
             if is_preflight(request.head):
-                return self._preflight(request, record, route)
+                return self._preflight(request, record, route.cors)
 
         if self._refuse_unrecorded and route.upstream is not None and self._journal.full:
             record.recorded = False
@@ -150,24 +155,24 @@ class Gateway:
         return await self._forwarder.forward(request, record, upstream, decision)
 
     def _without_route(self, request: ClientRequest, record: RequestRecord, found: Matched) -> Written:
-        """Answer what no route takes: a preflight for one that would, or a refusal that a browser may read."""
+        """Answer what no route takes: a preflight, so that what it asks for can be read, even a refusal; or refuse."""
         facts, snapshot, headers = record.facts, record.snapshot, request.head.headers
         assert facts is not None
-        if is_preflight(request.head):
+        asks, cors = is_preflight(request.head), snapshot.cors
+        if asks:
             wanted = snapshot.routes.match(headers[hdrs.ACCESS_CONTROL_REQUEST_METHOD], facts.target)
-            if isinstance(wanted, Route) and wanted.cors is not None:
-                record.route = wanted
-                record.cors = wanted.cors.lines(headers.getall(hdrs.ORIGIN, ()))
-                return self._preflight(request, record, wanted)
-        if snapshot.cors is not None:
-            record.cors = snapshot.cors.lines(headers.getall(hdrs.ORIGIN, ()))
-        return self._refuse(request, record, unrouted(found))
+            if isinstance(wanted, Route):
+                record.route, cors = wanted, wanted.cors
+        if cors is None:
+            record.route = None
+            return self._refuse(request, record, unrouted(found))
+        record.cors = cors.lines(headers.getall(hdrs.ORIGIN, ()))
+        return self._preflight(request, record, cors) if asks else self._refuse(request, record, unrouted(found))
 
-    def _preflight(self, request: ClientRequest, record: RequestRecord, route: Route) -> Written:
+    def _preflight(self, request: ClientRequest, record: RequestRecord, cors: Cors) -> Written:
         """Tell a browser what pages of its origin may do, without a key and without the upstream."""
-        assert route.cors is not None
         record.outcome = "preflight"
-        fields = route.cors.preflight(request.head.headers.getall(hdrs.ORIGIN, ()))
+        fields = cors.preflight(request.head.headers.getall(hdrs.ORIGIN, ()))
         return self._write(request, record, Answer(204, headers=fields))
 
     async def _answer(self, request: ClientRequest, record: RequestRecord, route: Route, admit: Admit) -> Written:
@@ -199,6 +204,11 @@ class Gateway:
         name = record.route.upstream if record.route else None
         assert name is not None
         self._telemetry.add(metrics.UPSTREAM_ERRORS, 1, name, fault.kind)
+        # Those that were not asked are many, and who is away or has too much is told elsewhere.
+        if isinstance(fault, UpstreamAway):
+            return UpstreamUnavailable(name)
+        if isinstance(fault, UpstreamBusy):
+            return UpstreamOverloaded(name)
         log.warning("upstream failed", upstream=name, kind=fault.kind, request_id=record.request_id)
         return UpstreamTimedOut(name) if isinstance(fault, UpstreamTooSlow) else UpstreamFailed(name)
 

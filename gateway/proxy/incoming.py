@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 from aiohttp import hdrs, web
 from aiohttp.streams import EmptyStreamReader
 
+from gateway.proxy.head import RequestHead
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,8 +32,8 @@ class ClientRequest(Protocol):
     """
 
     @property
-    def head(self) -> RawRequestMessage:
-        """The head, as aiohttp parsed it."""
+    def head(self) -> RequestHead:
+        """The head."""
 
     @property
     def head_bytes(self) -> int | None:
@@ -94,10 +96,10 @@ class Incoming(web.BaseRequest):
         task: asyncio.Task[None],
     ) -> None:
         """Keep what aiohttp gives (aiohttp calls this, as its request factory)."""
-        if protocol.is_last():
+        if protocol.is_last() and not message.upgrade:
             message = message._replace(should_close=True)
         super().__init__(message, payload, protocol, writer, task, asyncio.get_running_loop())
-        self.head = message
+        self.head = RequestHead.from_message(message)
         self.stream = payload
         self.has_stream = type(payload) is not EmptyStreamReader
         peer = protocol.peername

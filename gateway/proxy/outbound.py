@@ -7,21 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs
-from multidict import istr
 
 from gateway.core.credentials import mentions_key
 from gateway.core.headers import RemovedNames, passed_lines
 
 if TYPE_CHECKING:
-    from aiohttp.http import RawRequestMessage
-
     from gateway.accounting.record import RequestRecord
     from gateway.core.decision import Admit
     from gateway.core.paths import Target
     from gateway.core.snapshot import Snapshot
+    from gateway.proxy.head import RequestHead
     from gateway.proxy.incoming import ClientRequest
 
-_TRACEPARENT: Final = istr("traceparent")
 _TRACE: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
 _REWRITTEN: Final = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-api-key")
 
@@ -53,21 +50,21 @@ def outbound_head(
     facts = record.facts
     assert facts is not None
     head = request.head
-    headers = head.headers
     trusted = record.from_trusted
     lines = passed_lines(head.raw_headers, removed.from_trusted if trusted else removed.from_strangers)
-    if (admit.principal is None or record.snapshot.key_format.in_api_key) and hdrs.AUTHORIZATION in headers:
-        authorization = headers[hdrs.AUTHORIZATION]
+    if (admit.principal is None or record.snapshot.key_format.in_api_key) and head.authorizations:
+        authorization = head.authorizations[0]
         if not mentions_key(authorization, record.snapshot.key_format):
             lines.append(f"Authorization: {authorization}".encode("utf-8", "surrogateescape"))
-    wanted = headers.get(hdrs.HOST, "") if facts.target.authority is None else wanted_host(head, facts.target)
+    wanted = "".join(head.hosts) if facts.target.authority is None else wanted_host(head, facts.target)
     hops, scheme = record.peer, request.scheme
     if trusted:
+        headers = head.headers
         hops = ", ".join((*headers.getall(hdrs.X_FORWARDED_FOR, ()), hops))
         scheme = headers.get(hdrs.X_FORWARDED_PROTO, scheme)
         wanted = headers.get(hdrs.X_FORWARDED_HOST, wanted)
     lines.append(
-        f"X-Request-Id: {record.request_id}\r\ntraceparent: {_trace(headers.get(_TRACEPARENT), record.entropy)}\r\n"
+        f"X-Request-Id: {record.request_id}\r\ntraceparent: {_trace(head.traceparent, record.entropy)}\r\n"
         f"X-Forwarded-For: {hops}\r\nX-Forwarded-Proto: {scheme}\r\nX-Forwarded-Host: {wanted}\r\n"
         f"Via: 1.{head.version[1]} gateway\r\n".encode("utf-8", "surrogateescape")
     )
@@ -75,13 +72,13 @@ def outbound_head(
     return start, b"".join((b"\r\n", b"\r\n".join(lines), admit.identity, framing, b"\r\n"))
 
 
-def wanted_host(head: RawRequestMessage, target: Target) -> str:
+def wanted_host(head: RequestHead, target: Target) -> str:
     """Give the host that the client asked for, or nothing when it named two.
 
     With a target in absolute form Host is to be ignored (RFC 9112 section 3.2.2), but a client that could choose
     between the two would be seen in one place by who reads the one, and in another by who reads the other.
     """
-    host = head.headers.get(hdrs.HOST, "")
+    host = "".join(head.hosts)
     return host if target.authority is None or target.authority.lower() == host.lower() else ""
 
 

@@ -28,11 +28,10 @@ from gateway.core.websocket import handshake_problem
 from gateway.telemetry.metrics import METHODS
 
 if TYPE_CHECKING:
-    from aiohttp.http import RawRequestMessage
-
     from gateway.core.decision import Denial
     from gateway.core.routes import Route
     from gateway.core.snapshot import RequestLimits, Snapshot
+    from gateway.proxy.head import RequestHead
     from gateway.proxy.incoming import ClientRequest
 
 API_KEY: Final = istr("X-API-Key")
@@ -45,7 +44,7 @@ _good_hosts: Final[set[str]] = set()
 
 
 def read_facts(
-    head: RawRequestMessage, peer: str, snapshot: Snapshot, head_bytes: int | None = None
+    head: RequestHead, peer: str, snapshot: Snapshot, head_bytes: int | None = None
 ) -> RequestFacts | Denial:
     """Read the facts of a request; everything that two servers could read differently is refused.
 
@@ -57,30 +56,27 @@ def read_facts(
     target = parse_target(head.path, snapshot.strip_prefixes)
     if isinstance(target, TargetRefused):
         return BadRequest(target.reason)
-    headers = head.headers
     address: str | None = peer
     if snapshot.trusted_proxies.texts:
+        every = head.headers.getall
         address = client_address(
-            peer,
-            snapshot.trusted_proxies,
-            headers.getall(hdrs.X_FORWARDED_FOR, ()),
-            headers.getall(hdrs.FORWARDED, ()),
+            peer, snapshot.trusted_proxies, every(hdrs.X_FORWARDED_FOR, ()), every(hdrs.FORWARDED, ())
         )
     elif ":" in peer:
         address = client_address(peer, snapshot.trusted_proxies, (), ())
     if address is None:
         return BadRequest("X-Forwarded-For and Forwarded name different clients")
-    authorization, key_format = headers.getall(hdrs.AUTHORIZATION, ()), snapshot.key_format
+    key_format = snapshot.key_format
     if key_format.in_api_key:
-        credential = credentials.read_both(authorization, headers.getall(API_KEY, ()), key_format)
+        credential = credentials.read_both(head.authorizations, head.headers.getall(API_KEY, ()), key_format)
     else:
-        credential = credentials.read(authorization, key_format)
+        credential = credentials.read(head.authorizations, key_format)
     if isinstance(credential, credentials.RepeatedCredential):
         return BadRequest(credential.reason)
     return RequestFacts(head.method, target, address, credential)
 
 
-def _odd_head(head: RawRequestMessage, limits: RequestLimits, head_bytes: int | None) -> Denial | None:
+def _odd_head(head: RequestHead, limits: RequestLimits, head_bytes: int | None) -> Denial | None:
     """Refuse heads that are too large or have two readings, RFC 9112 sections 3.2 and 6.3 among the reasons."""
     version = head.version
     if version is not HttpVersion11 and version not in (HttpVersion11, HttpVersion10):
@@ -91,18 +87,17 @@ def _odd_head(head: RawRequestMessage, limits: RequestLimits, head_bytes: int | 
         return HeadTooLarge()
     if head.method not in METHODS and _METHOD.fullmatch(head.method) is None:
         return BadRequest("The request method is not a known token")
-    headers = head.headers
-    hosts = headers.getall(hdrs.HOST, ())
+    hosts = head.hosts
     if len(hosts) != 1 and (hosts or version == HttpVersion11):
         return BadRequest("Exactly one Host header is needed")
     if hosts and not _is_host(hosts[0]):
         return BadRequest("The Host header is not a host")
-    if hdrs.TRANSFER_ENCODING in headers:
+    if head.special and hdrs.TRANSFER_ENCODING in head.headers:
         return _odd_framing(head)
     return None
 
 
-def _too_large(head: RawRequestMessage, limits: RequestLimits, head_bytes: int | None) -> bool:
+def _too_large(head: RequestHead, limits: RequestLimits, head_bytes: int | None) -> bool:
     """Measure the fields: no pass, or one, where all of them together are small enough for one."""
     fields = head.raw_headers
     if len(fields) > limits.fields_max:
@@ -127,7 +122,7 @@ def _is_host(text: str) -> bool:
     return True
 
 
-def _odd_framing(head: RawRequestMessage) -> Denial | None:
+def _odd_framing(head: RequestHead) -> Denial | None:
     if head.version == HttpVersion10:
         return BadRequest("Transfer-Encoding needs HTTP/1.1")
     if [value.strip().lower() for value in head.headers.getall(hdrs.TRANSFER_ENCODING)] != ["chunked"]:
@@ -139,6 +134,8 @@ def _odd_framing(head: RawRequestMessage) -> Denial | None:
 
 def odd_request(request: ClientRequest, route: Route) -> Denial | None:
     """Refuse what the route will not carry: a body declared too large, an unknown expectation, an upgrade."""
+    if not request.head.special:
+        return None
     headers = request.head.headers
     if request.has_stream:
         length = headers.get(hdrs.CONTENT_LENGTH)
@@ -153,9 +150,9 @@ def odd_request(request: ClientRequest, route: Route) -> Denial | None:
     return None
 
 
-def opens_websocket(head: RawRequestMessage) -> bool:
+def opens_websocket(head: RequestHead) -> bool:
     """Say whether a request that is not odd, on a route that carries WebSockets, is a handshake."""
-    return "websocket" in head.headers.get(hdrs.UPGRADE, "").lower()
+    return head.special and "websocket" in head.headers.get(hdrs.UPGRADE, "").lower()
 
 
 def _odd_handshake(request: ClientRequest) -> Denial | None:
@@ -177,14 +174,14 @@ def _odd_handshake(request: ClientRequest) -> Denial | None:
     return None if problem is None else HandshakeRefused(problem)
 
 
-def is_preflight(head: RawRequestMessage) -> bool:
+def is_preflight(head: RequestHead) -> bool:
     """Say whether a browser asks what it may ask (Fetch, section 3.2.2)."""
     return (
         head.method == "OPTIONS" and hdrs.ORIGIN in head.headers and hdrs.ACCESS_CONTROL_REQUEST_METHOD in head.headers
     )
 
 
-def request_id_from(head: RawRequestMessage) -> str | None:
+def request_id_from(head: RequestHead) -> str | None:
     """Give the request id that a trusted proxy sent, if it is one (contract section 5)."""
     value = head.headers.get("X-Request-Id", "")
     return value if _TOKEN_ID.fullmatch(value) else None

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp.abc import AbstractStreamWriter
-    from aiohttp.http import RawRequestMessage
 
     from gateway.core.answers import Answer
+    from gateway.proxy.head import RequestHead
 
 REASONS: Final[Mapping[int, bytes]] = {status.value: status.phrase.encode() for status in HTTPStatus}
 
@@ -46,23 +46,21 @@ class Written(web.StreamResponse):
         """Write no end: it has been written."""
 
 
-_RESET: Final = struct.pack("ii", 1, 0)
 GOES_ON: Final = Written(keep_alive=True)
 CLOSES: Final = Written(keep_alive=False)
 
 
-def cut(transport: asyncio.Transport, *, framed: bool) -> None:
-    """Break an answer off so that it is not taken for a whole one.
+def reset_at_end(transport: asyncio.Transport, *, on: bool) -> None:
+    """Have the connection reset whatever ends it, also our own death, or end it in order again.
 
-    One that is not *framed* ends with its connection, so the connection may not end in order: it is reset.
+    For an answer whose end is that of its connection: until it is complete, no end may look like its own.
     """
     sock = transport.get_extra_info("socket")
-    if not framed and sock is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    transport.abort()
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", on, 0))
 
 
-def connection_line(head: RawRequestMessage, *, close: bool) -> bytes:
+def connection_line(head: RequestHead, *, close: bool) -> bytes:
     """Give the Connection field, where the version's default does not say it already (RFC 9112 section 9.3)."""
     if close:
         return b"Connection: close\r\n"

@@ -153,7 +153,6 @@ class PublicServer(web.Server):
             "max_headers": limits.fields_max + 1,
             "tcp_keepalive": True,
         }
-        parsing = ("auto_decompress", "max_line_size", "max_field_size", "max_headers")
         self._fast = fast
         self.clients = Clients(live, telemetry)
         self._plain = PlainServer(
@@ -161,7 +160,6 @@ class PublicServer(web.Server):
             self._complete,
             self.clients,
             write_buffer_bytes=WRITE_BUFFER_BYTES,
-            parser_options={name: self._options[name] for name in parsing},
         )
 
     def __call__(self) -> RequestHandler:

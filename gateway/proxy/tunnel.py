@@ -19,7 +19,7 @@ from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
     from gateway.accounting.record import RequestRecord
-    from gateway.adapters.http.upstream import UpstreamAnswer
+    from gateway.adapters.http.answer import UpstreamAnswer
     from gateway.proxy.incoming import ClientRequest, Incoming
     from gateway.proxy.respond import Written
     from gateway.proxy.watch import Watch

@@ -46,6 +46,10 @@ class Watch:
         self._streams: set[Watched] = set()
         self._tunnels: set[Watched] = set()
 
+    def __len__(self) -> int:
+        """How many streams and tunnels there are."""
+        return len(self._streams) + len(self._tunnels)
+
     @property
     def tunnels(self) -> int:
         """How many tunnels are open."""
@@ -66,18 +70,21 @@ class Watch:
             tunnel.end("drain")
 
     async def run(self) -> None:
-        """Look at all of them until cancelled."""
-        loop = asyncio.get_running_loop()
+        """Look at all of them, again and again, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
-            now = loop.time()
-            for tunnel in list(self._tunnels):
-                if tunnel.idle_s is not None and now - tunnel.active >= tunnel.idle_s:
-                    tunnel.end("idle")
-            everyone = iter([*self._streams, *self._tunnels])
-            while some := list(islice(everyone, READS_AT_ONCE)):
-                await asyncio.gather(*map(self._look, some))
+            await self.look()
 
-    async def _look(self, watched: Watched) -> None:
+    async def look(self) -> None:
+        """End what has fallen silent, or whose key may no longer."""
+        now = asyncio.get_running_loop().time()
+        for tunnel in list(self._tunnels):
+            if tunnel.idle_s is not None and now - tunnel.active >= tunnel.idle_s:
+                tunnel.end("idle")
+        everyone = iter([*self._streams, *self._tunnels])
+        while some := list(islice(everyone, READS_AT_ONCE)):
+            await asyncio.gather(*map(self._check, some))
+
+    async def _check(self, watched: Watched) -> None:
         if not await self._access.still_holds(watched.facts, watched.route):
             watched.end("access")

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.core.families import MEMBERS
 from gateway.core.headers import ALWAYS_REMOVED, HOP_BY_HOP
+from gateway.core.upstreams import Balance
 from gateway.render.nginx_refusals import error_pages, refusals
 from gateway.render.nginx_text import block, comment, duration, pattern, server_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from gateway.core.snapshot import Snapshot, Timeouts, UpstreamSettings
+    from gateway.core.snapshot import Snapshot
+    from gateway.core.upstreams import Timeouts, UpstreamSettings, UpstreamTarget
 
 TOLD: Final = {
     "status": "x_gateway_status",
@@ -50,11 +52,15 @@ IGNORED: Final = (
 )
 
 
+class NotRenderable(ValueError):
+    """Something that nginx cannot be told; the message says what."""
+
+
 def nginx_configuration(snapshot: Snapshot, *, listen: str, decisions: str, endpoint: str, gateway: str) -> str:
     """Give the text of a whole nginx.conf that listens on *listen*.
 
     *decisions* is the server where the sidecar answers below the path *endpoint*, *gateway* that of the public
-    listener, which answers login and key management itself; both as nginx writes servers.
+    listener, which answers login and key management itself; both as nginx writes servers. Raises NotRenderable.
     """
     lines = [
         f"# Written by `gateway render nginx` from the settings of version {snapshot.version}. Do not edit it: change",
@@ -85,8 +91,10 @@ def nginx_configuration(snapshot: Snapshot, *, listen: str, decisions: str, endp
 
 def _not_carried(snapshot: Snapshot) -> Iterator[str]:
     """Warn of what routes have and nginx does not do for them."""
-    for what, has in (("CORS", lambda route: route.cors), ("WebSocket", lambda route: route.websocket_idle_s)):
-        names = [route.name for route in snapshot.routes.routes if has(route)]
+    routes = snapshot.routes.routes
+    cors = [route.name for route in routes if route.cors is not None and route.upstream is not None]
+    tunnels = [route.name for route in routes if route.websocket_idle_s is not None]
+    for what, names in (("CORS", cors), ("WebSocket", tunnels)):
         if names:
             yield from comment(f"NOT CARRIED: {what}, which these routes have: {', '.join(names)}.")
 
@@ -96,8 +104,16 @@ def _servers(snapshot: Snapshot, decisions: str, gateway: str) -> Iterator[str]:
     yield from block("upstream gateway_itself", [f"server {gateway} max_fails=0;", "keepalive 16;"])
     for upstream in snapshot.upstreams.values():
         kept = [f"keepalive {upstream.idle_connections_max};"] if upstream.idle_connections_max else []
-        servers = [f"server {server_address(target.host, target.port)};" for target in upstream.targets]
-        yield from block(f"upstream gateway_to_{upstream.name}", [*servers, *kept])
+        balance = ["least_conn;"] if upstream.balance is Balance.LEAST_CONNECTIONS else []
+        servers = [f"server {_place(upstream, target)} weight={target.weight};" for target in upstream.targets]
+        yield from block(f"upstream gateway_to_{upstream.name}", [*balance, *servers, *kept])
+
+
+def _place(upstream: UpstreamSettings, target: UpstreamTarget) -> str:
+    if target.tls:
+        message = f"upstream {upstream.name} has a target that speaks TLS, which cannot be rendered for nginx yet"
+        raise NotRenderable(message)
+    return server_address(target.host, target.port) if target.path is None else f"unix:{target.path}"
 
 
 def _variables(snapshot: Snapshot) -> Iterator[str]:
@@ -231,18 +247,17 @@ def _own_paths(snapshot: Snapshot) -> Iterator[str]:
 
 
 def _forwarded(snapshot: Snapshot) -> Iterator[str]:
-    """Give a location for each pattern, for the sake of its upstream's timeouts; which upstream it is, is decided."""
+    """Give a location for each pattern, for the sake of its timeouts; which upstream it is, is decided."""
     destination = "proxy_pass http://gateway_to_$gateway_upstream$gateway_target;"
     yield ""
-    timeouts = {upstream.timeouts for upstream in snapshot.upstreams.values()}
+    timeouts = {route.timeouts for route in snapshot.routes.routes if route.upstream is not None}
     if len(timeouts) > 1:
         seen: set[str] = set()
         for route in snapshot.routes.routes:
             text = pattern(route.pattern, snapshot.strip_prefixes)
             if route.upstream is not None and text not in seen:
                 seen.add(text)
-                patience = _patience([snapshot.upstreams[route.upstream].timeouts])
-                yield from block(f"location ~ {text}", [*patience, destination])
+                yield from block(f"location ~ {text}", [*_patience([route.timeouts]), destination])
     yield from block("location /", [*_patience(timeouts), destination])
 
 

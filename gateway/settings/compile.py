@@ -10,23 +10,17 @@ from gateway.core.bucket import Algorithm, Limit, LimitBy
 from gateway.core.cors import Cors
 from gateway.core.network import AddressSet
 from gateway.core.routes import Pattern, Route, RouteTable
-from gateway.core.snapshot import (
-    ConnectionLimits,
-    KeyFormat,
-    RequestLimits,
-    Snapshot,
-    Timeouts,
-    UpstreamSettings,
-    UpstreamTarget,
-)
-from gateway.settings.fields import split_target
+from gateway.core.snapshot import ConnectionLimits, KeyFormat, RequestLimits, Snapshot
+from gateway.core.upstreams import UNBOUNDED, Timeouts
+from gateway.settings.compile_upstream import compile_timeouts, compile_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.settings.schema import Config
     from gateway.settings.traffic import Cors as CorsSettings
-    from gateway.settings.traffic import RouteSettings, Upstream
+    from gateway.settings.traffic import RouteSettings
+    from gateway.settings.upstreams import Upstream
 
 BUILT_IN_BODY_MAX_BYTES: Final = 65_536
 WINDOW_MS: Final = {"second": 1_000, "minute": 60_000, "hour": 3_600_000}
@@ -94,7 +88,7 @@ def compile_snapshot(config: Config) -> Snapshot:
         version=version_of(config),
         routes=RouteTable((*built_in, *(_route(route, config) for route in config.routes))),
         scopes=dict(config.scopes),
-        upstreams={name: _upstream(name, upstream) for name, upstream in config.upstreams.items()},
+        upstreams={name: compile_upstream(name, upstream) for name, upstream in config.upstreams.items()},
         trusted_proxies=AddressSet(config.trusted_proxies),
         strip_prefixes=config.strip_prefixes,
         key_format=KeyFormat(
@@ -123,7 +117,7 @@ def compile_snapshot(config: Config) -> Snapshot:
         removed_headers=(*config.headers.removed, *(("X-API-Key",) if config.keys.x_api_key else ())),
         limits_announced=config.limits.ratelimit_fields,
         socket_trusted=config.sidecar.socket_trusted,
-        cors=_cors(config.cors, ()),
+        cors=_cors(config.cors, {method for route in config.routes for method in with_head(route.methods)}),
     )
 
 
@@ -165,6 +159,7 @@ def _route(route: RouteSettings, config: Config) -> Route:
         body_max_bytes=body_max_bytes,
         allow_in_path=frozenset(route.allow_in_path),
         emits={str(method): event for method, event in route.emits.items()},
+        timeouts=Timeouts() if route.upstream is None else _timeouts(route, config.upstreams[route.upstream]),
         audience=route.upstream
         if route.upstream is not None and config.upstreams[route.upstream].signed_identity
         else None,
@@ -187,17 +182,7 @@ def _cors(cors: CorsSettings | None, methods: Iterable[str]) -> Cors | None:
     )
 
 
-def _upstream(name: str, upstream: Upstream) -> UpstreamSettings:
-    targets = (split_target(url) for url in upstream.targets)
-    return UpstreamSettings(
-        name=name,
-        targets=tuple(UpstreamTarget(host=host, port=port, authority=authority) for host, port, authority in targets),
-        timeouts=Timeouts(
-            connect_s=upstream.timeouts.connect_s,
-            first_byte_s=upstream.timeouts.first_byte_s,
-            idle_s=upstream.timeouts.idle_s,
-            total_s=upstream.timeouts.total_s,
-        ),
-        preserve_host=upstream.preserve_host,
-        idle_connections_max=upstream.idle_connections_max,
-    )
+def _timeouts(route: RouteSettings, upstream: Upstream) -> Timeouts:
+    timeouts = compile_timeouts(upstream.timeouts, route.timeouts)
+    bounded = route.timeouts is not None and "total_s" in route.timeouts.model_fields_set
+    return replace(timeouts, total_s=UNBOUNDED) if route.stream and not bounded else timeouts

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, Strict
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 _WHOLE: Final = re.compile(r"[-+]?[0-9]{1,18}")
 _NUMBER: Final = re.compile(r"[-+]?[0-9]{1,18}(\.[0-9]{0,18})?")
 _SECRET_KEY_BYTES: Final = 32
+_TARGET_PORTS: Final = {"http": 80, "https": 443}
+_SOCKET_SCHEMES: Final = frozenset({"unix", "http+unix"})
+_SOCKET_PATH_MAX: Final = 107
+"""What sockaddr_un has room for on Linux."""
 
 
 class Section(BaseModel):
@@ -73,9 +78,20 @@ def _bind_address(text: str) -> None:
         raise ValueError(message)
 
 
-def split_target(url: str) -> tuple[str, int, str]:
-    """Split an upstream target into host, port and authority; raises ValueError, which never shows a password."""
-    expected = "expected http://host:port"
+@dataclass(frozen=True, slots=True)
+class TargetParts:
+    """What the URL of a target says; a Unix socket has a path, and no host or port of meaning."""
+
+    host: str
+    port: int
+    authority: str
+    tls: bool = False
+    path: str | None = None
+
+
+def split_target(url: str) -> TargetParts:
+    """Split an upstream target into its parts; raises ValueError, which never shows a password."""
+    expected = "expected http://host:port, https://host:port or unix:/path"
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -85,16 +101,26 @@ def split_target(url: str) -> tuple[str, int, str]:
     if parts.username is not None or parts.password is not None:
         message = f"a target may not contain a user or password; {expected}"
         raise ValueError(message)
-    if parts.scheme in {"https", "unix"}:
-        message = f"{parts.scheme} targets are not supported yet; {expected}"
-        raise ValueError(message)
-    if parts.scheme != "http" or not host or not re.fullmatch(r"[A-Za-z0-9._:-]+", host) or port == 0:
+    if parts.scheme in _SOCKET_SCHEMES:
+        return TargetParts("localhost", 0, "localhost", path=_socket_path(url))
+    if parts.scheme not in _TARGET_PORTS or not host or not re.fullmatch(r"[A-Za-z0-9._:-]+", host) or port == 0:
         message = f"this is not the URL of a target; {expected}"
         raise ValueError(message)
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         message = f"a target has no path or query, requests bring their own; {expected}"
         raise ValueError(message)
-    return host, port or 80, parts.netloc
+    return TargetParts(host, port or _TARGET_PORTS[parts.scheme], parts.netloc, tls=parts.scheme == "https")
+
+
+def _socket_path(url: str) -> str:
+    """Give the path in unix:/path, unix:///path or http+unix://%2Fpath; raises ValueError."""
+    path = re.sub(r"//(?=/)", "", unquote(url.partition(":")[2].removeprefix("//") or "/"), count=1)
+    if not path.startswith("/") or path.endswith("/") or "\0" in path or len(path.encode()) > _SOCKET_PATH_MAX:
+        message = (
+            f"this is not the path of a socket; expected e.g. unix:/run/app.sock, at most {_SOCKET_PATH_MAX} bytes"
+        )
+        raise ValueError(message)
+    return path
 
 
 def _jwks_url(url: str) -> None:
@@ -156,6 +182,8 @@ Network = Annotated[str, _checked(parse_network)]
 PathPattern = Annotated[str, _checked(Pattern.parse)]
 JwksUrl = Annotated[str, _checked(_jwks_url)]
 TargetUrl = Annotated[str, _checked(split_target)]
+CheckPath = Annotated[str, _matching(r"/[!-~]*", "a path such as /health, perhaps with a query")]
+ServerName = Annotated[str, _matching(r"[A-Za-z0-9._-]{1,253}", "the name of a host, e.g. budgets.internal")]
 PathPrefix = Annotated[
     str, _matching(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", "a path such as /v1, without a slash at its end")
 ]

@@ -117,6 +117,8 @@ def _destination(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:
         yield (*path, "answer"), f"routes[{path[1]}] is public, but its answer is for a key; expected scope: NAME"
     elif not given and route:
         yield path, f"routes[{path[1]}] has neither upstream nor answer; expected exactly one of the two"
+    if route.get("upstream") is None and route.get("timeouts") is not None:
+        yield (*path, "timeouts"), f"routes[{path[1]}] has timeouts without an upstream; expected both, or neither"
 
 
 def _limits(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:

@@ -27,7 +27,8 @@ from gateway.settings.fields import (
     Whole,
 )
 from gateway.settings.stores import Postgres, Redis, Secrets, Usage
-from gateway.settings.traffic import Cors, RouteSettings, Upstream  # noqa: TC001  # pydantic reads the annotations
+from gateway.settings.traffic import Cors, RouteSettings  # noqa: TC001  # pydantic reads the annotations
+from gateway.settings.upstreams import Upstream  # noqa: TC001  # as above
 
 REMOVED_HEADERS = (
     "X-Consumer-*",

@@ -1,4 +1,4 @@
-"""Where requests go: scopes, upstreams and routes in `gateway.yaml`."""
+"""Which requests are served, and where they go: the routes in `gateway.yaml`."""
 
 from __future__ import annotations
 
@@ -18,43 +18,13 @@ from gateway.settings.fields import (
     ScopeName,
     Section,
     Switch,
-    TargetUrl,
     UpstreamName,
     Whole,
 )
+from gateway.settings.upstreams import RouteTimeouts  # noqa: TC001  # as above
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 BODY_MAX_BYTES = 1 << 40
-
-
-class UpstreamTimeouts(Section):
-    """How long an upstream may take."""
-
-    connect_s: Number = Field(default=1.0, gt=0, le=60)
-    """Seconds to connect to a target. After that the client gets 502."""
-    first_byte_s: Number = Field(default=10.0, gt=0, le=3600)
-    """Seconds from the end of the request to the first byte of the answer. After that the client gets 504."""
-    idle_s: Number = Field(default=30.0, gt=0, le=3600)
-    """Seconds without a byte while an answer is on its way. After that the answer is cut off."""
-    total_s: Number = Field(default=60.0, gt=0, le=86400)
-    """Seconds for the whole exchange, from the first byte to the upstream to the last one from it."""
-
-
-class Upstream(Section):
-    """A service behind the gateway."""
-
-    targets: Annotated[tuple[TargetUrl, ...], Field(min_length=1)]
-    """The addresses of the service, each as http://host:port, port 80 by default. Requests are spread over them."""
-    timeouts: UpstreamTimeouts = UpstreamTimeouts()
-    """How long the service may take, in seconds."""
-    preserve_host: Switch = False
-    """Whether the service sees the client's Host field. By default it sees the target's host and port."""
-    signed_identity: Switch = False
-    """Whether the service gets X-Gateway-Identity: who asks, as a JWT that it can verify with the keys at
-    /.well-known/jwks.json. Its audience (`aud`) is the name of the upstream. While nothing can be signed, requests with
-    a key are refused with 503."""
-    idle_connections_max: Whole = Field(default=128, ge=0, le=10_000)
-    """How many unused connections to each target a worker keeps open for the next requests."""
 
 
 class Cors(Section):
@@ -112,6 +82,8 @@ class RouteSettings(Section):
     """Whether requests need no key. Limit such routes by address."""
     upstream: UpstreamName | None = None
     """The upstream that requests go to, one of those under `upstreams`. Exactly one of upstream and answer is given."""
+    timeouts: RouteTimeouts | None = None
+    """What is different from the timeouts of the upstream on this route, in seconds."""
     answer: Literal["webhooks.test"] | None = None
     """The answer of the gateway's own that requests get: webhooks.test sends a test event to the key's webhook."""
     limits: tuple[RouteLimit, ...] = ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from difflib import get_close_matches
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -157,7 +157,8 @@ def _is_section(kind: object) -> bool:
 
 
 def _section_in(kind: object) -> Any:
-    return next(part for part in get_args(kind) if _is_section(part))
+    parts = (get_args(part)[0] if get_origin(part) is Annotated else part for part in get_args(kind))
+    return next(part for part in parts if _is_section(part))
 
 
 def _meant_setting(path: Path) -> str:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import socket
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from gateway.sidecar.decisions import Decisions
 
-FIELDS_MAX: Final[dict[str, Any]] = {"max_line_size": 131_072, "max_field_size": 131_072, "max_headers": 2000}
+_FIELDS_MAX: Final[dict[str, Any]] = {"max_line_size": 131_072, "max_field_size": 131_072, "max_headers": 2000}
 """Bounds above those that the proxy and our own settings have: what is too long is refused by its own name."""
 BACKLOG: Final = 1024
+SHUTDOWN_S: Final = 1.0
 SOCKET_MODE: Final = 0o660
 """For the gateway's user and group: whoever can connect may ask for any decision."""
 
@@ -24,13 +27,21 @@ def decision_routes(decisions: Decisions, endpoint: str) -> list[web.RouteDef]:
     return [web.route("*", endpoint, decisions), web.route("*", endpoint + "/{rest:.*}", decisions)]
 
 
-async def listen_on_socket(runner: web.AppRunner, path: Path) -> None:
-    """Listen on the Unix socket *path* too, in the place of one that a worker left behind; raises OSError."""
-    bound = _bound(path)
-    await web.SockSite(runner, bound, backlog=BACKLOG).start()
+@asynccontextmanager
+async def running(application: web.Application, path: Path | None) -> AsyncIterator[web.AppRunner]:
+    """Run the internal *application*, on the Unix socket *path* if there is one; raises OSError."""
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_S, **_FIELDS_MAX)
+    await runner.setup()
+    try:
+        if path is not None:
+            await web.SockSite(runner, _bound(path), backlog=BACKLOG).start()
+        yield runner
+    finally:
+        await runner.cleanup()
 
 
 def _bound(path: Path) -> socket.socket:
+    """Bind a socket, in the place of one that a worker left behind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_socket():
         path.unlink()

@@ -75,9 +75,42 @@ UPSTREAM_CONNECTIONS: Final = _gauge(
 )
 UPSTREAM_ERRORS: Final = _counter(
     "gateway_upstream_errors_total",
-    "Requests that an upstream failed: connect, timeout, protocol, closed.",
+    "Requests that an upstream failed: connect, tls, timeout, protocol, closed; or was not asked: away, busy.",
     "upstream",
     "kind",
+)
+UPSTREAM_ADDRESSES: Final = _gauge(
+    "gateway_upstream_addresses",
+    "Addresses of a target by state, each counted by every worker: serving, failing, ejected, unhealthy.",
+    "upstream",
+    "target",
+    "state",
+)
+UPSTREAM_AWAY: Final = _gauge(
+    "gateway_upstream_away", "1 while, to some worker, no address of an upstream can be used.", "upstream", merge="max"
+)
+UPSTREAM_IN_FLIGHT: Final = _gauge("gateway_upstream_in_flight", "Requests at a target.", "upstream", "target")
+UPSTREAM_QUEUED: Final = _gauge(
+    "gateway_upstream_queued", "Requests that wait because an upstream has as many as it may have.", "upstream"
+)
+UPSTREAM_RETRIES: Final = _counter(
+    "gateway_upstream_retries_total",
+    "Requests that could be sent again: sent, or refused because the retry budget was used up.",
+    "upstream",
+    "result",
+)
+UPSTREAM_EJECTIONS: Final = _counter(
+    "gateway_upstream_ejections_total", "Times that an address of a target was passed over.", "upstream", "target"
+)
+UPSTREAM_CONNECT_FAILURES: Final = _counter(
+    "gateway_upstream_connect_failures_total",
+    "Connections that were not made: refused, timeout, tls, other; passed_over for another address of the name.",
+    "upstream",
+    "target",
+    "kind",
+)
+UPSTREAM_RESOLVE_FAILURES: Final = _counter(
+    "gateway_upstream_resolve_failures_total", "Look-ups of a target's name that failed.", "upstream", "target"
 )
 EVENTS: Final = _counter("gateway_usage_events_total", "Usage events written to the journal.")
 EVENTS_SHIPPED: Final = _counter("gateway_usage_events_shipped_total", "Usage events brought to a sink.", "sink")
@@ -137,6 +170,14 @@ METRICS: Final = (
     KEY_CHANGES_CONNECTED,
     UPSTREAM_CONNECTIONS,
     UPSTREAM_ERRORS,
+    UPSTREAM_ADDRESSES,
+    UPSTREAM_AWAY,
+    UPSTREAM_IN_FLIGHT,
+    UPSTREAM_QUEUED,
+    UPSTREAM_RETRIES,
+    UPSTREAM_EJECTIONS,
+    UPSTREAM_CONNECT_FAILURES,
+    UPSTREAM_RESOLVE_FAILURES,
     EVENTS,
     EVENTS_SHIPPED,
     EVENTS_DROPPED,

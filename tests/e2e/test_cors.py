@@ -11,6 +11,8 @@ from tests.demos import wait_until
 from tests.gateways import ORIGIN
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.gateways import Gateway
     from tests.wire import Answer
 
@@ -125,3 +127,24 @@ def test_refusals_can_be_read_too(gateway: Gateway) -> None:
         assert cors(answer)["allow-origin"] == ORIGIN
         assert "Retry-After" in cors(answer)["expose-headers"]
     assert refused[-1].one("retry-after")
+
+
+def test_all_routes_can_have_it_and_what_no_route_takes_too(
+    start_gateway: Callable[..., Gateway], postgres_dsn: str, redis_url: str
+) -> None:
+    gateway = start_gateway(postgres_dsn, redis_url, lambda document: document.update(cors={"origins": [ORIGIN]}))
+    for path, method in (
+        ("/api/public/budgets", "PUT"),
+        ("/auth/login", "POST"),
+        ("/nowhere", "GET"),
+        ("/auth/login", "PUT"),
+    ):
+        answer = preflight(gateway, path, method)
+        assert (answer.status, cors(answer)["allow-origin"]) == (204, ORIGIN)
+        assert method in cors(answer)["allow-methods"]
+    for path, method, status in (("/nowhere", "GET", 404), ("/auth/login", "PUT", 405), ("/auth/login", "POST", 415)):
+        answer = gateway.ask(method, path, None, [f"Origin: {ORIGIN}"])
+        assert answer.status == status
+        assert cors(answer)["allow-origin"] == ORIGIN
+    assert cors(preflight(gateway, ANY_PATH))["allow-origin"] == "*"
+    assert cors(preflight(gateway, PATH))["allow-credentials"] == "true"

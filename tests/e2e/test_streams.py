@@ -29,7 +29,7 @@ class Events:
         self.framing = framing
         self._next = threading.Semaphore(0)
         self._over = False
-        gateway.backend.answer = self._answer
+        gateway.backend.answer = self.answer
 
     def send_next(self) -> None:
         self._next.release()
@@ -38,7 +38,7 @@ class Events:
         self._over = True
         self._next.release()
 
-    def _answer(self, _: Received, connection: Connection) -> None:
+    def answer(self, _: Received, connection: Connection) -> None:
         connection.send(HEAD + self.framing)
         for number in range(1_000_000):
             self._next.acquire()
@@ -53,12 +53,6 @@ def events(gateway: Gateway, request: pytest.FixtureRequest) -> Iterator[Events]
     events = Events(gateway, request.param)
     yield events
     events.end()
-
-
-def begun(gateway: Gateway, key: str, version: bytes = b"HTTP/1.1") -> tuple[bytes, object]:
-    wire = gateway.connect()
-    wire.send(request_bytes("GET", PATH, key).replace(b"HTTP/1.1", version))
-    return wire._read_until(b"\r\n\r\n"), wire
 
 
 def test_each_event_arrives_before_the_next_is_sent(gateway: Gateway, events: Events) -> None:

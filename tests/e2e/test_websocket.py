@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -251,10 +252,23 @@ def test_it_is_one_event_however_it_ends(gateway: Gateway) -> None:
     assert 'gateway_tunnel_bytes_total{direction="in",route="sockets"}' in gateway.metrics()
 
 
-def test_a_worker_that_drains_ends_it_at_once(
+def test_a_killed_worker_takes_no_event_along_and_one_that_drains_ends_it_at_once(
     start_gateway: Callable[..., Gateway], postgres_dsn: str, redis_url: str
 ) -> None:
-    gateway = start_gateway(postgres_dsn, redis_url)
+    def patient(document: dict[str, Any]) -> None:
+        for route in document["routes"]:
+            if route["name"] == "sockets":
+                route["websocket_idle_s"] = 60.0
+
+    gateway = start_gateway(postgres_dsn, redis_url, patient)
+    (made,) = gateway.make_keys([{}])
+    with opened(gateway, made.key) as wire:
+        (worker,) = gateway.workers
+        os.kill(worker, signal.SIGKILL)
+        assert wire.ended()
+    assert wait_until(lambda: gateway.workers != [worker] and gateway.health.get("code") == 200, 10)
+    query = "SELECT status FROM usage_events WHERE key_id = $1"
+    assert wait_until(lambda: gateway.fetch(query, made.stored.id) == [{"status": 101}], 10)
     with opened(gateway, gateway.readonly) as wire:
         began = time.monotonic()
         gateway.process.send_signal(signal.SIGTERM)

@@ -22,7 +22,10 @@ ENVIRON = {
 }
 SAMPLES = [
     TOP / "gateway.yaml",
-    *(TOP / "config" / name for name in ("minimal.yaml", "sliding-window.yaml", "identity-provider.yaml")),
+    *(
+        TOP / "config" / name
+        for name in ("minimal.yaml", "sliding-window.yaml", "identity-provider.yaml", "upstreams.yaml")
+    ),
 ]
 
 

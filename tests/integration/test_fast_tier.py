@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from gateway.proxy.respond import Written
 
 PLAIN = b"GET /plain HTTP/1.1\r\nHost: a\r\n\r\n"
-OPTIONS = {"auto_decompress": False, "max_line_size": 8190, "max_field_size": 8190, "max_headers": 100}
 
 
 class Served:
@@ -40,9 +39,7 @@ class Served:
         self.held = asyncio.Event()
         self.cancelled = asyncio.Event()
         self._complete = web.Server(self._answer, auto_decompress=False)
-        self.plain = PlainServer(
-            self._serve, self._complete, clients, write_buffer_bytes=1 << 16, parser_options=OPTIONS
-        )
+        self.plain = PlainServer(self._serve, self._complete, clients, write_buffer_bytes=1 << 16)
         self._server: asyncio.Server | None = None
         self._clients: list[asyncio.StreamWriter] = []
 

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from gateway.adapters.http.faults import UpstreamClosed, UpstreamFault, UpstreamTooSlow, UpstreamUnreachable
 from gateway.embedded.listening import free_port
 from tests.backends import plain, raw
-from tests.integration.upstreams import FIRST_BYTE_S, Asker, until
+from tests.integration.upstreams import FIRST_BYTE_S, TIMEOUTS, Asker, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -83,6 +84,20 @@ async def test_an_answer_that_stops_midway_is_a_fault_at_the_configured_time(ask
     assert time.monotonic() - began == pytest.approx(0.5, abs=0.2)
 
 
+async def test_what_is_endless_outlives_the_time_in_all(backend: Backend) -> None:
+    def drip(_request: Received, connection: Connection) -> None:
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+        for _ in range(5):
+            connection.send(b"x")
+            time.sleep(0.1)  # noqa: TID251  # a slow backend, in a thread of its own
+
+    backend.answer = drip
+    async with aclosing(Asker(backend.port, timeouts=replace(TIMEOUTS, total_s=0.25))) as asker:
+        with pytest.raises(UpstreamTooSlow):
+            await asker.ask()
+        assert (await asker.ask(endless=True)).body == b"xxxxx"
+
+
 def held(released: threading.Event) -> Callable[[Received, Connection], None]:
     """Do nothing, on the backend's side, until *released*."""
 
@@ -138,7 +153,7 @@ async def test_connections_that_ended_while_idle_are_not_used(asker: Asker, back
     await asyncio.gather(*(asker.ask() for _ in range(5)))
     backend.drop_connections()
     # The loop has to hear of it once; after that a POST is as safe as on a fresh connection.
-    await until(lambda: all(connection.closed for target in asker.upstream._targets for connection in target.idle))
+    await until(lambda: all(connection.closed for one in asker.upstream.everyone for connection in one.idle))
     for _ in range(5):
         assert (await asker.ask("POST", body=b"abc")).status == 200
 
@@ -156,7 +171,7 @@ async def test_a_streamed_body_arrives_whole(asker: Asker, backend: Backend) -> 
 
 async def test_a_slow_client_pauses_the_upstream(asker: Asker, backend: Backend) -> None:
     backend.answer = plain(b"a" * 50_000_000)
-    answer = await asker.upstream.forward("GET", asker.head("GET", "/"), b"")
+    answer = await asker.forward("GET", asker.head("GET", "/"), b"")
     sizes = []
     for _ in range(5):
         await asyncio.sleep(0.05)  # Longer than the upstream needs to fill any buffer that has no bound.

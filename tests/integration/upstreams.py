@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
+from gateway.adapters.http.names import system_addresses
 from gateway.adapters.http.upstream import Upstream
-from gateway.core.snapshot import Timeouts, UpstreamSettings, UpstreamTarget
+from gateway.core.upstreams import UNBOUNDED, Timeouts, UpstreamSettings, UpstreamTarget
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from gateway.adapters.http.answer import UpstreamAnswer
+    from gateway.adapters.http.names import Resolve
     from gateway.core.headers import Field
 
 FIRST_BYTE_S = 0.5
@@ -28,13 +31,19 @@ class Whole:
     body: bytes
 
 
-class Asker:
-    """An upstream with one or more targets on this machine, and requests to it."""
+def local(port: int, weight: int = 1) -> UpstreamTarget:
+    """A target on this machine."""
+    return UpstreamTarget("127.0.0.1", port, f"127.0.0.1:{port}", weight=weight)
 
-    def __init__(self, *ports: int, timeouts: Timeouts = TIMEOUTS, idle_connections_max: int = 128) -> None:
-        targets = tuple(UpstreamTarget("127.0.0.1", port, f"127.0.0.1:{port}") for port in ports)
-        settings = UpstreamSettings("tested", targets, timeouts, idle_connections_max=idle_connections_max)
-        self.upstream = Upstream(settings, asyncio.get_running_loop())
+
+class Asker:
+    """An upstream with *targets*, ports of this machine or others, and requests to it."""
+
+    def __init__(self, *targets: int | UpstreamTarget, resolve: Resolve = system_addresses, **settings: Any) -> None:
+        places = tuple(local(target) if isinstance(target, int) else target for target in targets)
+        given = UpstreamSettings("tested", places, **{"timeouts": TIMEOUTS} | settings)
+        self.upstream = Upstream(given, asyncio.get_running_loop(), resolve)
+        self.upstream.start()
 
     async def aclose(self) -> None:
         """Close the upstream's connections, and let the loop do so."""
@@ -48,6 +57,12 @@ class Asker:
 
         return head
 
+    async def forward(
+        self, method: str, head: Callable[[UpstreamTarget], bytes], body: bytes | AsyncIterator[bytes]
+    ) -> UpstreamAnswer:
+        """Ask with the timeouts of the upstream."""
+        return await self.upstream.forward(method, head, body, self.upstream.settings.timeouts)
+
     async def ask(
         self,
         method: str = "GET",
@@ -55,11 +70,15 @@ class Asker:
         *,
         body: bytes | AsyncIterator[bytes] = b"",
         length: int | None = None,
+        endless: bool = False,
     ) -> Whole:
         """Send a request and read its answer to the end."""
         size = len(body) if isinstance(body, bytes) and body else length
         lines = [] if size is None else [f"Content-Length: {size}"]
-        answer = await self.upstream.forward(method, self.head(method, path, *lines), body)
+        timeouts = self.upstream.settings.timeouts
+        if endless:
+            timeouts = replace(timeouts, total_s=UNBOUNDED)
+        answer = await self.upstream.forward(method, self.head(method, path, *lines), body, timeouts)
         pieces = []
         try:
             if answer.complete:

@@ -7,12 +7,13 @@ given at once; a longer one is read on demand, and reading pauses while nobody w
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING, Final, cast
 
 import httptools
 
 from gateway.adapters.http.exchange import NEVER
-from gateway.adapters.http.faults import UpstreamClosed, UpstreamFault, UpstreamGarbled
+from gateway.adapters.http.faults import UpstreamClosed, UpstreamFault, UpstreamGarbled, UpstreamUntrusted
 
 if TYPE_CHECKING:
     from gateway.adapters.http.exchange import Exchange
@@ -37,7 +38,6 @@ class UpstreamConnection(asyncio.Protocol):
         "exchange",
         "idle_since",
         "reusable",
-        "served",
         "transport",
     )
 
@@ -54,7 +54,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.closed = False
         self.reusable = True
-        self.served = 0
         self.idle_since = 0.0
 
     # The asyncio side.
@@ -99,6 +98,9 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if self._head_done and not exchange.framed and error is None:
             exchange.complete = True
+        elif isinstance(error, ssl.SSLError):
+            # With TLS 1.3 a server may refuse our certificate after it has let us speak.
+            exchange.fault = UpstreamUntrusted("TLS ended before the answer did")
         else:
             exchange.fault = UpstreamClosed("the connection ended before the answer did")
         exchange.wake()
@@ -183,7 +185,6 @@ class UpstreamConnection(asyncio.Protocol):
         assert self.transport is not None
         self.exchange = exchange
         self._head_done = False
-        self.served += 1
         self.transport.write(data)
 
     async def send(self, data: bytes) -> None:

@@ -1,18 +1,30 @@
-"""Faults of an upstream: the three ways in which asking one can go wrong."""
+"""Faults of an upstream: the ways in which asking one can go wrong, and in which it is not even asked."""
 
 from __future__ import annotations
 
 
 class UpstreamFault(Exception):
-    """The upstream gave no usable answer. *kind* is one of connect, closed, protocol, timeout (a metric label)."""
+    """The upstream gave no usable answer. *kind* is a metric label."""
 
     kind = "closed"
 
 
 class UpstreamUnreachable(UpstreamFault):
-    """No connection could be made; not a byte was sent."""
+    """No connection could be made; not a byte was sent. *reason* is refused, timeout, name or other."""
 
     kind = "connect"
+
+    def __init__(self, message: str, reason: str = "other") -> None:
+        """Say what happened, and in one word why."""
+        super().__init__(message)
+        self.reason = reason
+
+
+class UpstreamUntrusted(UpstreamFault):
+    """There was no agreement on TLS: who the upstream is, who we are, or how to speak."""
+
+    kind = "tls"
+    reason = "tls"
 
 
 class UpstreamClosed(UpstreamFault):
@@ -31,3 +43,15 @@ class UpstreamTooSlow(UpstreamFault):
     """The upstream exceeded one of its timeouts."""
 
     kind = "timeout"
+
+
+class UpstreamAway(UpstreamFault):
+    """All addresses of the upstream are failing, so it was not asked; the next try is at most a second away."""
+
+    kind = "away"
+
+
+class UpstreamBusy(UpstreamFault):
+    """The upstream has as many requests as it may have, and the queue is full or took too long."""
+
+    kind = "busy"

@@ -1,251 +1,268 @@
-"""Upstreams: keep-alive connections to the targets of one upstream, the one retry rule, and all deadlines.
+"""Upstreams: asks one of the addresses of an upstream, by the one retry rule, and keeps all deadlines.
 
-The retry rule: while not a byte was sent, any request may go to a fresh connection, once. Bytes sent on a reused
-connection that ended without a byte of answer: GET, HEAD and OPTIONS without a body, once (it had gone stale). All
-else is a fault, because the upstream may have acted.
+The retry rule: while not a byte was sent, any request may go to another address, on a fresh connection, once. Bytes
+sent on a reused connection that ended without a byte of answer: GET, HEAD and OPTIONS without a body, once (it had gone
+stale). All else is a fault, because the upstream may have acted. All of it within the retry budget.
 """
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections import deque
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from gateway.adapters.http.connection import UpstreamConnection
-from gateway.adapters.http.exchange import NEVER, Exchange
-from gateway.adapters.http.faults import UpstreamClosed, UpstreamTooSlow, UpstreamUnreachable
+from gateway.adapters.http.admission import Admission
+from gateway.adapters.http.answer import UpstreamAnswer
+from gateway.adapters.http.certificates import make_context
+from gateway.adapters.http.dial import Dialler
+from gateway.adapters.http.endpoints import Endpoints
+from gateway.adapters.http.exchange import Exchange
+from gateway.adapters.http.faults import (
+    UpstreamAway,
+    UpstreamClosed,
+    UpstreamFault,
+    UpstreamTooSlow,
+    UpstreamUnreachable,
+    UpstreamUntrusted,
+)
+from gateway.adapters.http.names import system_addresses
+from gateway.adapters.http.streaming import stream
+from gateway.adapters.http.upkeep import Upkeep
+from gateway.core.retries import RetryBudget
+from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    import asyncio
+    from collections.abc import AsyncIterator, Callable, Iterator
 
-    from gateway.core.headers import Field
-    from gateway.core.snapshot import UpstreamSettings, UpstreamTarget
+    from gateway.adapters.http.connection import UpstreamConnection
+    from gateway.adapters.http.endpoint import Endpoint
+    from gateway.adapters.http.names import Resolve
+    from gateway.core.upstreams import Timeouts, UpstreamSettings, UpstreamTarget
+    from gateway.telemetry.metrics import Metric
 
 SWEEP_S: Final = 0.05
-IDLE_MAX_S: Final = 60.0
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
-class UpstreamAnswer:
-    """The head of an answer, and as much of its body as came with it. Whoever has it must call `release` at the end."""
-
-    __slots__ = ("_connection", "_exchange", "_target", "_upstream", "fields", "reason", "status")
-
-    def __init__(self, upstream: Upstream, target: _Target, connection: UpstreamConnection, exchange: Exchange) -> None:
-        """Wrap an exchange whose head has come."""
-        self._upstream = upstream
-        self._target = target
-        self._connection = connection
-        self._exchange = exchange
-        self.status = exchange.status
-        self.reason = exchange.reason
-        self.fields: list[Field] = exchange.fields
-
-    @property
-    def target(self) -> UpstreamTarget:
-        """Who answered."""
-        return self._target.address
-
-    @property
-    def length(self) -> int | None:
-        """The declared length of the body, None for chunks or until the close."""
-        return self._exchange.length
-
-    @property
-    def complete(self) -> bool:
-        """Say whether the whole answer is here, so that one `read` gives all of the body."""
-        return self._exchange.complete
-
-    async def read(self) -> tuple[bytes, bool]:
-        """Give the next bytes of the body and whether they are the last; raises UpstreamFault."""
-        return await self._connection.read()
-
-    @property
-    def trailers(self) -> list[Field] | None:
-        """The fields after the body, once it is complete; None where there are none."""
-        return self._exchange.trailers
-
-    def write(self, data: bytes) -> asyncio.Future[None] | None:
-        """Send bytes after a switch of protocols; gives what resolves when more may be sent, None if at once."""
-        return self._connection.write(data)
-
-    def take_body(self) -> bytes:
-        """Give the body of a complete answer."""
-        chunks = self._exchange.chunks
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    def release(self) -> None:
-        """Give the connection back if the exchange is over, and drop it otherwise."""
-        self._upstream.release(self._target, self._connection)
-
-
-class _Target:
-    """One address, with its idle connections, the most recently used last."""
-
-    __slots__ = ("address", "busy", "idle")
-
-    def __init__(self, address: UpstreamTarget) -> None:
-        self.address = address
-        self.idle: deque[UpstreamConnection] = deque()
-        self.busy: set[UpstreamConnection] = set()
+_NO_STATUS: Final = 1000
 
 
 class Upstream:
-    """One upstream by name: forwards a request's bytes to one of its targets."""
+    """One upstream by name: forwards a request's bytes to one of its addresses.
 
-    def __init__(self, settings: UpstreamSettings, loop: asyncio.AbstractEventLoop) -> None:
-        """Prepare; nothing is connected until the first request."""
+    *endpoints* are its addresses. *counts* is what happened, by metric and labels, until somebody takes it away.
+    """
+
+    def __init__(
+        self, settings: UpstreamSettings, loop: asyncio.AbstractEventLoop, resolve: Resolve = system_addresses
+    ) -> None:
+        """Prepare; nothing is looked up or connected yet. Raises ValueError when files for TLS cannot be used."""
         self.settings = settings
+        self.counts: Counter[tuple[Metric, tuple[str, ...]]] = Counter()
         self._loop = loop
-        self._targets = [_Target(address) for address in settings.targets]
-        self._turn = itertools.cycle(self._targets)
+        self._admission = Admission(settings.name, settings.concurrent_max, settings.queue_max, settings.queue_s)
+        self.endpoints = Endpoints(settings, loop, self._arranged, self._count_ejection)
+        self._dialler = Dialler(settings.name, loop, settings.tls.server_name)
+        if any(target.tls for target in settings.targets):
+            self._dialler.tls = make_context(settings.tls)
+        self._upkeep = Upkeep(settings, loop, self.endpoints, self._dialler, resolve, self.counts)
+        self._budget = RetryBudget(settings.retries)
+        self._requests = 0
+        self._failing_status = 500 if settings.ejection.server_errors else _NO_STATUS
         self._sweeper: asyncio.TimerHandle | None = None
-        self._closed = False
+
+    @property
+    def everyone(self) -> list[Endpoint]:
+        """All addresses, with how each is doing."""
+        return self.endpoints.everyone
+
+    @property
+    def is_away(self) -> bool:
+        """Whether no address can be used: all are failing or unhealthy, or there is none."""
+        return self.endpoints.is_away
 
     @property
     def idle_count(self) -> int:
         """How many connections wait for a request."""
-        return sum(len(target.idle) for target in self._targets)
+        return sum(len(one.idle) for one in self.everyone)
 
     @property
     def busy_count(self) -> int:
         """How many connections carry one."""
-        return sum(len(target.busy) for target in self._targets)
+        return sum(len(one.busy) for one in (*self.everyone, *self.endpoints.leaving))
+
+    @property
+    def queued(self) -> int:
+        """How many requests wait for others to end."""
+        return self._admission.queued
+
+    def start(self) -> None:
+        """Begin to look up names, to check health and to watch certificates, as the settings want it."""
+        self._upkeep.start()
 
     async def forward(
         self,
         method: str,
         head: Callable[[UpstreamTarget], bytes],
         body: bytes | AsyncIterator[bytes],
+        timeouts: Timeouts,
         *,
-        endless: bool = False,
         upgrade: bool = False,
     ) -> UpstreamAnswer:
         """Send a request and give the head of its answer; raises UpstreamFault.
 
-        *head* makes the request's head for a target. A body in bytes is complete, an iterator is streamed as it comes,
-        already framed; what it raises is raised here. What is *endless* has no time in all; with *upgrade* the answer
-        may be a switch of protocols (101).
+        *head* makes the head for a target. A body in bytes is complete, an iterator is streamed as it comes, already
+        framed; what it raises is raised here. With *upgrade* the answer may be a switch of protocols (101).
         """
-        timeouts = self.settings.timeouts
         began = self._loop.time()
-        total_deadline = NEVER if endless else began + timeouts.total_s
-        target = next(self._turn)
-        fresh = False
-        for attempt in (1, 2):
-            connection = None if fresh else self._reuse(target, began)
-            reused = connection is not None
-            if connection is None:
-                try:
-                    connection = await self._connect(target)
-                except UpstreamUnreachable:
-                    if attempt == 2:
-                        raise
-                    target, fresh = next(self._turn), True
-                    continue
-                began = self._loop.time()
-            answered = self._loop.create_future()
-            deadline = min(total_deadline, began + timeouts.first_byte_s) if isinstance(body, bytes) else total_deadline
-            exchange = Exchange(answered, method == "HEAD", timeouts.idle_s, deadline, total_deadline)
-            exchange.upgrade = upgrade
-            target.busy.add(connection)
-            if self._sweeper is None:
-                self._sweep_soon()
-            try:
-                if isinstance(body, bytes):
-                    connection.begin(exchange, head(target.address) + body)
-                    await answered
-                else:
-                    connection.begin(exchange, head(target.address))
-                    await self._stream(connection, exchange, body)
-            except UpstreamClosed:
-                self._drop(target, connection)
-                stale = reused and not exchange.touched and method in _REPEATABLE and body == b""
-                if attempt == 1 and stale:
-                    fresh = True
-                    continue
-                raise
-            except BaseException:
-                self._drop(target, connection)
-                raise
-            return UpstreamAnswer(self, target, connection, exchange)
-        raise AssertionError  # The second attempt returns or raises.
-
-    async def _stream(self, connection: UpstreamConnection, exchange: Exchange, body: AsyncIterator[bytes]) -> None:
-        """Send a body as it comes; an answer that comes first ends the sending, and the connection with it later."""
-        sending = self._loop.create_task(self._send_all(connection, exchange, body))
-        try:
-            await asyncio.wait({sending, exchange.answered}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done() and (error := sending.exception()) is not None:
-                raise error
-            if not sending.done():
-                connection.reusable = False
-            await exchange.answered
-        finally:
-            if not sending.done():
-                sending.cancel()
-                await asyncio.wait({sending})
-            # What is raised above comes first; the other's failure is looked at, so that it is not reported as lost.
-            for ended in (sending, exchange.answered):
-                if ended.done() and not ended.cancelled():
-                    ended.exception()
-
-    async def _send_all(self, connection: UpstreamConnection, exchange: Exchange, body: AsyncIterator[bytes]) -> None:
-        timeouts = self.settings.timeouts
-        async for chunk in body:
-            exchange.expect_within(timeouts.idle_s, self._loop.time())
-            await connection.send(chunk)
-            # The client's pauses are its own; only the upstream's are timed here.
-            exchange.expect_within(timeouts.total_s, self._loop.time())
-        exchange.expect_within(timeouts.first_byte_s, self._loop.time())
-
-    def _reuse(self, target: _Target, now: float) -> UpstreamConnection | None:
-        oldest = now - IDLE_MAX_S
-        while target.idle:
-            connection = target.idle.pop()
-            if connection.closed or not connection.reusable:
-                continue
-            if connection.idle_since < oldest:
-                connection.abort()
-                continue
-            return connection
-        return None
-
-    async def _connect(self, target: _Target) -> UpstreamConnection:
-        address = target.address
-        try:
-            async with asyncio.timeout(self.settings.timeouts.connect_s):
-                _, connection = await self._loop.create_connection(
-                    lambda: UpstreamConnection(self._loop), address.host, address.port
-                )
-        except (OSError, TimeoutError) as error:
-            message = f"cannot connect to upstream {self.settings.name}: {type(error).__name__}"
-            raise UpstreamUnreachable(message) from error
-        return connection
-
-    def release(self, target: _Target, connection: UpstreamConnection) -> None:
-        """Take a connection back, or drop it (an UpstreamAnswer calls this)."""
-        target.busy.discard(connection)
-        exchange = connection.exchange
-        connection.exchange = None
-        over = exchange is not None and exchange.complete
-        if (
-            self._closed
-            or not over
-            or not connection.reusable
-            or connection.closed
-            or len(target.idle) >= self.settings.idle_connections_max
-        ):
-            connection.abort()
+        ends = began + timeouts.total_s
+        admission = self._admission
+        if admission.in_flight < admission.places:
+            admission.in_flight += 1
+            endpoint = next(self._turn)
         else:
-            connection.idle_since = self._loop.time()
-            target.idle.append(connection)
+            endpoint = await self._enter(timeouts.connect_s)
+            began = self._loop.time()
+        self._requests += 1
+        again = False
+        try:
+            while True:
+                connection = None if again else endpoint.reuse(began)
+                reused = connection is not None
+                if connection is None:
+                    endpoint, connection, again = await self._connect(endpoint, timeouts.connect_s, again)
+                    began = self._loop.time()
+                answered = self._loop.create_future()
+                deadline = min(ends, began + timeouts.first_byte_s) if isinstance(body, bytes) else ends
+                exchange = Exchange(answered, method == "HEAD", timeouts.idle_s, deadline, ends)
+                exchange.upgrade = upgrade
+                endpoint.busy.add(connection)
+                if self._sweeper is None:
+                    self._sweep_soon()
+                try:
+                    if isinstance(body, bytes):
+                        connection.begin(exchange, head(endpoint.target) + body)
+                        await answered
+                    else:
+                        connection.begin(exchange, head(endpoint.target))
+                        await stream(connection, exchange, body, timeouts)
+                except BaseException as error:
+                    endpoint.drop(connection)
+                    stale = reused and not exchange.touched and method in _REPEATABLE and body == b""
+                    if stale and isinstance(error, UpstreamClosed) and self._may_retry():
+                        endpoint, again = self.endpoints.another(endpoint), True
+                        continue
+                    self._blame(endpoint, error)
+                    raise
+                if endpoint.failing and exchange.status < self._failing_status:
+                    self.endpoints.succeeded(endpoint)
+                return UpstreamAnswer(self, endpoint, connection, exchange)
+        except BaseException:
+            admission.leave()
+            raise
 
-    def _drop(self, target: _Target, connection: UpstreamConnection) -> None:
-        target.busy.discard(connection)
+    async def _enter(self, connect_s: float) -> Endpoint:
+        """Take a place where that needs thought: somebody is due for a trial, nobody is there, or all places are taken.
+
+        Raises UpstreamAway, UpstreamBusy and UpstreamUnreachable.
+        """
+        endpoints = self.endpoints
+        if not endpoints.everyone:
+            await self._upkeep.wait_for_addresses(connect_s)
+        on_trial = endpoints.trial()
+        if on_trial is None and endpoints.is_open:
+            raise UpstreamAway(f"all addresses of upstream {self.settings.name} are failing")
+        try:
+            await self._admission.wait()
+        except BaseException:
+            if on_trial is not None:
+                endpoints.given_up(on_trial)
+            raise
+        chosen = on_trial or next(self._turn, None)
+        if chosen is None:
+            self._admission.leave()
+            raise UpstreamAway(f"all addresses of upstream {self.settings.name} are failing")
+        return chosen
+
+    async def _connect(
+        self, endpoint: Endpoint, connect_s: float, again: bool
+    ) -> tuple[Endpoint, UpstreamConnection, bool]:
+        """Connect to *endpoint*, or once to another unless the request has been sent *again* already."""
+        while True:
+            endpoint.connecting += 1
+            chosen = endpoint
+            try:
+                reached, connection = await self._dialler.dial(chosen, self.endpoints.siblings(chosen), connect_s)
+            except (UpstreamUnreachable, UpstreamUntrusted) as fault:
+                self._count(metrics.UPSTREAM_CONNECT_FAILURES, chosen.target.name, fault.reason)
+                self.endpoints.failed(chosen)
+                if again or self.endpoints.is_open or not self._may_retry():
+                    raise
+                endpoint, again = self.endpoints.another(chosen), True
+            except BaseException:
+                self.endpoints.given_up(chosen)
+                raise
+            else:
+                if reached is not chosen:
+                    self._count(metrics.UPSTREAM_CONNECT_FAILURES, chosen.target.name, "passed_over")
+                    self.endpoints.failed(chosen)
+                return reached, connection, again
+            finally:
+                chosen.connecting -= 1
+
+    def release(self, endpoint: Endpoint, connection: UpstreamConnection) -> None:
+        """Take a connection back, or drop it (an UpstreamAnswer calls this)."""
+        admission, exchange = self._admission, connection.exchange
+        if admission.queue:
+            admission.leave()
+        else:
+            admission.in_flight -= 1
+        if exchange is None or not exchange.complete:
+            if exchange is not None and exchange.fault is not None and not exchange.switched:
+                self.endpoints.failed(endpoint)
+            endpoint.drop(connection)
+            return
+        if endpoint.troubled or exchange.status >= self._failing_status:
+            self._judge(endpoint, exchange.status)
+        endpoint.busy.discard(connection)
         connection.exchange = None
-        connection.abort()
+        idle = endpoint.idle
+        if (
+            connection.reusable
+            and not connection.closed
+            and not endpoint.gone
+            and len(idle) < self.settings.idle_connections_max
+        ):
+            connection.idle_since = self._loop.time()
+            idle.append(connection)
+        else:
+            connection.abort()
+
+    def _judge(self, endpoint: Endpoint, status: int) -> None:
+        if status >= self._failing_status:
+            self.endpoints.failed(endpoint)
+        else:
+            self.endpoints.succeeded(endpoint)
+
+    def _blame(self, endpoint: Endpoint, error: BaseException) -> None:
+        """Count what *endpoint* did wrong; that the client went away is nobody's fault."""
+        if isinstance(error, UpstreamFault):
+            self.endpoints.failed(endpoint)
+        else:
+            self.endpoints.given_up(endpoint)
+
+    def _may_retry(self) -> bool:
+        allowed = self._budget.take(self._loop.time(), self._requests)
+        self._count(metrics.UPSTREAM_RETRIES, "sent" if allowed else "refused")
+        return allowed
+
+    def _count(self, metric: Metric, *labels: str) -> None:
+        self.counts[metric, (self.settings.name, *labels)] += 1
+
+    def _count_ejection(self, endpoint: Endpoint) -> None:
+        self._count(metrics.UPSTREAM_EJECTIONS, endpoint.target.name)
+
+    def _arranged(self, turn: Iterator[Endpoint], settled: bool) -> None:
+        self._turn = turn
+        self._admission.places = self._admission.most if settled else 0
 
     def _sweep_soon(self) -> None:
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
@@ -254,7 +271,8 @@ class Upstream:
         """Fail every exchange that is past its deadline: one timer for all of them."""
         self._sweeper = None
         now = self._loop.time()
-        busy = [connection for target in self._targets for connection in target.busy]
+        self._budget.sample(now, self._requests)
+        busy = [connection for one in (*self.everyone, *self.endpoints.leaving) for connection in one.busy]
         for connection in busy:
             exchange = connection.exchange
             if exchange is not None and exchange.deadline <= now:
@@ -262,11 +280,13 @@ class Upstream:
         if busy:
             self._sweep_soon()
 
+    def retire(self) -> None:
+        """Keep no connection any more: idle ones are dropped now, busy ones when they are released."""
+        self._upkeep.stop()
+        self.endpoints.close()
+
     def close(self) -> None:
-        """Drop all idle connections; busy ones are dropped when they are released."""
-        self._closed = True
+        """Drop all idle connections, and watch the others no longer."""
+        self.retire()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for target in self._targets:
-            while target.idle:
-                target.idle.pop().abort()

@@ -79,6 +79,20 @@ TABLE: list[tuple[d.Denial, int, str, str, dict[str, Any] | None]] = [
         {"upstream": "budgets"},
     ),
     (
+        d.UpstreamUnavailable("budgets"),
+        503,
+        "service_unavailable",
+        "The budgets service does not answer at the moment. Try again shortly",
+        {"upstream": "budgets"},
+    ),
+    (
+        d.UpstreamOverloaded("budgets"),
+        503,
+        "overloaded",
+        "The budgets service has more requests than it can take. Try again shortly",
+        {"upstream": "budgets"},
+    ),
+    (
         d.UpstreamTimedOut("budgets"),
         504,
         "upstream_timeout",

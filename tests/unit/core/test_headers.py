@@ -127,9 +127,9 @@ TAKEN = Taken(
 def test_the_tightest_bucket_is_described_in_whole_tokens_and_seconds() -> None:
     assert rate_limit_headers(TAKEN) == (
         ("X-RateLimit-Limit", "10"),
+        ("X-RateLimit-Window", "61"),
         ("X-RateLimit-Remaining", "9"),
         ("X-RateLimit-Reset", "1800000007"),
-        ("X-RateLimit-Window", "61"),
     )
 
 

@@ -12,6 +12,7 @@ from gateway.cli.main import main
 from gateway.cli.render import for_nginx
 from gateway.core.headers import ALWAYS_REMOVED, HOP_BY_HOP
 from gateway.core.routes import Pattern
+from gateway.render.nginx import NotRenderable
 from gateway.render.nginx_text import duration, pattern, quoted, server_address
 from tests.unit.settings.conftest import ENVIRON, STORES, TRAFFIC, loaded
 
@@ -52,8 +53,8 @@ def test_trusted_proxies_timeouts_and_limits_are_taken_over(loaded: Load) -> Non
     rendered = for_nginx(loaded(text), "80")
     assert "10.0.0.0/8 1;" in rendered
     assert "2001:db8::/32 1;" in rendered
-    assert "server [::1]:81;" in rendered
-    assert "server b:80;" in rendered
+    assert "server [::1]:81 weight=1;" in rendered
+    assert "server b:80 weight=1;" in rendered
     assert "proxy_read_timeout 90500ms;" in rendered
     assert "client_max_body_size 99999999;" in rendered
     assert 'location ~ "^(?:/v1)?/slow/[A-Za-z0-9_-]+/x$" {' in rendered
@@ -86,3 +87,8 @@ def test_what_nginx_does_not_carry_is_said(loaded: Load) -> None:
     assert "# NOT CARRIED: WebSocket, which these routes have: live." in rendered
     assert "# NOT CARRIED: CORS, which these routes have: things.read, live." in rendered
     assert "NOT CARRIED" not in for_nginx(loaded(RIGHT), "80")
+
+
+def test_a_target_that_speaks_tls_is_not_rendered_as_if_it_did_not(loaded: Load) -> None:
+    with pytest.raises(NotRenderable, match="things"):
+        for_nginx(loaded(RIGHT.replace("http://things:8000", "https://things:8000")), "80")

@@ -9,7 +9,8 @@ import pytest
 from gateway.core.bucket import Algorithm, Limit, LimitBy
 from gateway.core.paths import Target
 from gateway.core.routes import MethodUnknown, PathUnknown, Route
-from gateway.core.snapshot import KeyFormat, RequestLimits, Snapshot, Timeouts, UpstreamTarget
+from gateway.core.snapshot import KeyFormat, RequestLimits, Snapshot
+from gateway.core.upstreams import Timeouts, UpstreamTarget
 from gateway.settings.compile import compile_snapshot, version_of
 from tests.unit.settings.conftest import STORES, TRAFFIC
 

@@ -177,8 +177,10 @@ def test_pool_that_is_larger_at_least_than_at_most_is_refused(problems: Problems
 
 
 WRONG_TARGETS = [
-    ("https://things", "https targets are not supported yet; expected http://host:port"),
-    ("unix:///run/things.sock", "unix targets are not supported yet; expected http://host:port"),
+    ("ftp://things", "this is not the URL of a target; expected http://host:port, https://host:port or unix:/path"),
+    ("unix:run/things.sock", "this is not the path of a socket; expected e.g. unix:/run/app.sock"),
+    ("unix:/run/" + 110 * "x", "this is not the path of a socket; expected e.g. unix:/run/app.sock, at most 107 bytes"),
+    ("http+unix://", "this is not the path of a socket"),
     ("http://me@things", "a target may not contain a user or password"),
     ("things:8000", "this is not the URL of a target"),
     ("http://", "this is not the URL of a target"),

@@ -50,6 +50,10 @@ WRONG = [
         ["routes[1] has neither upstream nor answer; expected exactly one of the two"],
     ),
     (
+        "{name: x, methods: [POST], path: /x, scope: READ, answer: webhooks.test, timeouts: {idle_s: 3}}",
+        ["routes[1] has timeouts without an upstream; expected both, or neither"],
+    ),
+    (
         f"{{{KEYED}, answer: webhooks.test}}",
         ["routes[1] has an upstream and an answer; expected exactly one of the two"],
     ),

@@ -143,7 +143,7 @@ def test_ports_and_targets_come_from_the_environment() -> None:
     )
     assert (config.listen.public.address, config.listen.public.port, config.listen.internal.port) == ("127.0.0.1", 1, 2)
     assert str(config.journal_directory) == "/s/journal"
-    assert config.upstreams["budgets"].targets == ("http://127.0.0.1:3",)
+    assert [target.url for target in config.upstreams["budgets"].targets] == ["http://127.0.0.1:3"]
     assert config.webhooks.allow_private is True
 
 

@@ -1,0 +1,68 @@
+"""One address of a target, with its connections: those that carry a request, and those that wait for one."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from gateway.core.rotation import Condition
+
+if TYPE_CHECKING:
+    from gateway.adapters.http.connection import UpstreamConnection
+    from gateway.core.upstreams import UpstreamTarget
+
+IDLE_MAX_S: Final = 60.0
+
+
+class Endpoint(Condition):
+    """An address of *target*: an IP address, or the path of a Unix socket. The last used connection is used first.
+
+    *connecting* counts the requests that wait for a new connection. One that is *gone* keeps no connection any more.
+    """
+
+    __slots__ = ("address", "busy", "connecting", "gone", "idle", "target", "weight")
+
+    def __init__(self, target: UpstreamTarget, address: str) -> None:
+        """Begin without a connection."""
+        super().__init__()
+        self.target = target
+        self.address = address
+        self.weight = target.weight
+        self.idle: deque[UpstreamConnection] = deque()
+        self.busy: set[UpstreamConnection] = set()
+        self.connecting = 0
+        self.gone = False
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are on their way here."""
+        return len(self.busy) + self.connecting
+
+    def reuse(self, now: float) -> UpstreamConnection | None:
+        """Give a waiting connection that is still good."""
+        oldest = now - IDLE_MAX_S
+        while self.idle:
+            connection = self.idle.pop()
+            if connection.closed or not connection.reusable:
+                continue
+            if connection.idle_since < oldest:
+                connection.abort()
+                continue
+            return connection
+        return None
+
+    def drop(self, connection: UpstreamConnection) -> None:
+        """End a connection, whatever it carries."""
+        self.busy.discard(connection)
+        connection.exchange = None
+        connection.abort()
+
+    def close_idle(self) -> None:
+        """End the connections that wait."""
+        while self.idle:
+            self.idle.pop().abort()
+
+    def leave(self) -> None:
+        """End the connections that wait now, and the others when they are given back."""
+        self.gone = True
+        self.close_idle()

@@ -1,0 +1,161 @@
+"""Rotation: which addresses of an upstream get requests, judged by how they answer.
+
+An address that fails several times in a row is *failing*. It is *ejected*, for longer each time, unless too many are;
+when its time is over it gets one request on trial, and comes back with its success. When all are failing the rotation
+is open, like a circuit breaker: nothing is sent but one request on trial at a time, which is how the upstream's return
+is noticed. Active checks, where there are some, overrule all of it: what they call unhealthy gets nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.core.upstreams import Ejection, HealthCheck
+
+NEVER: Final = float("inf")
+STATES: Final = ("serving", "failing", "ejected", "unhealthy")
+
+
+class Condition:
+    """How one address is doing. *troubled* is false exactly when nothing is known against it."""
+
+    __slots__ = (
+        "due",
+        "ejected",
+        "ejections",
+        "failing",
+        "failures",
+        "healthy",
+        "on_trial",
+        "recovered",
+        "streak",
+        "troubled",
+    )
+
+    def __init__(self) -> None:
+        """Begin in good standing."""
+        self.failures = 0
+        self.failing = False
+        self.ejected = False
+        self.ejections = 0
+        self.due = NEVER
+        self.recovered = -NEVER
+        self.on_trial = False
+        self.healthy = True
+        self.streak = 0
+        self.troubled = False
+
+    @property
+    def state(self) -> str:
+        """One of STATES; what is failing may get requests all the same, because too many others do as well."""
+        if not self.healthy:
+            return "unhealthy"
+        if self.ejected:
+            return "ejected"
+        return "failing" if self.failing else "serving"
+
+
+C = TypeVar("C", bound=Condition)
+
+
+class Rotation:
+    """Judges addresses by *rules*. All times are seconds on one clock that never goes back."""
+
+    __slots__ = ("_probe_due", "_probe_s", "_rules", "_turn")
+
+    def __init__(self, rules: Ejection, probe_s: float) -> None:
+        """While all fail, let one request through every *probe_s*."""
+        self._rules = rules
+        self._probe_s = probe_s
+        self._probe_due = -NEVER
+        self._turn = 0
+
+    @staticmethod
+    def is_open(everyone: Sequence[Condition]) -> bool:
+        """Say whether there is nobody to send requests to."""
+        return all(one.failing or not one.healthy for one in everyone)
+
+    def usable(self, everyone: Sequence[C]) -> list[C]:
+        """List those that get requests: none while the rotation is open."""
+        if self.is_open(everyone):
+            return []
+        return [one for one in everyone if one.healthy and not one.ejected]
+
+    def failed(self, one: Condition, everyone: Sequence[Condition], now: float) -> bool:
+        """Count a failure of *one*, and say whether that ejected it."""
+        was_open = self.is_open(everyone)
+        on_trial, one.on_trial = one.on_trial, False
+        one.troubled = True
+        one.failures += 1
+        if one.failures < self._rules.consecutive_failures and not on_trial:
+            return False
+        one.failing = True
+        if self.is_open(everyone) and not was_open:
+            self._probe_due = now + self._probe_s
+        if (one.ejected and not on_trial) or not self._may_eject(one, everyone):
+            return False
+        if now - one.recovered > self._rules.longest_s:
+            one.ejections = 0
+        one.ejected = True
+        one.due = now + min(self._rules.first_s * 2.0 ** min(one.ejections, 32), self._rules.longest_s)
+        one.ejections += 1
+        one.recovered = NEVER
+        return True
+
+    def succeeded(self, one: Condition, now: float) -> None:
+        """Take *one* back: it has answered."""
+        if one.failing:
+            one.recovered = now
+        one.failures = 0
+        one.failing = one.ejected = one.on_trial = False
+        one.due = NEVER
+        one.troubled = not one.healthy
+
+    @staticmethod
+    def given_up(one: Condition) -> None:
+        """End a trial without an outcome: the client went away."""
+        one.on_trial = False
+
+    def trial(self, everyone: Sequence[C], now: float) -> C | None:
+        """Give the one that the next request should be tried on, if there is one whose time has come."""
+        willing = [one for one in everyone if one.failing and one.healthy and not one.on_trial]
+        if self.is_open(everyone):
+            if not willing or now < self._probe_due or any(one.on_trial for one in everyone):
+                return None
+            self._probe_due = now + self._probe_s
+            self._turn += 1
+            chosen = willing[self._turn % len(willing)]
+        else:
+            due = [one for one in willing if one.ejected and one.due <= now]
+            if not due:
+                return None
+            chosen = due[0]
+        chosen.on_trial = chosen.troubled = True
+        return chosen
+
+    def next_trial(self, everyone: Sequence[Condition]) -> float:
+        """Give when somebody's time has come, NEVER if nobody waits for it. While open, whoever asks is told."""
+        if self.is_open(everyone):
+            return NEVER
+        return min((one.due for one in everyone if one.ejected and one.healthy and not one.on_trial), default=NEVER)
+
+    def checked(self, one: Condition, *, well: bool, rules: HealthCheck, now: float) -> bool:
+        """Count an active check of *one*, and say whether that changed what it is taken for."""
+        if (one.streak > 0) != well:
+            one.streak = 0
+        one.streak += 1 if well else -1
+        if one.healthy and -one.streak >= rules.unhealthy_after:
+            one.healthy, one.troubled = False, True
+            return True
+        if not one.healthy and one.streak >= rules.healthy_after:
+            one.healthy = True
+            self.succeeded(one, now)
+            return True
+        return False
+
+    def _may_eject(self, one: Condition, everyone: Sequence[Condition]) -> bool:
+        out = sum(other.ejected for other in everyone if other is not one) + 1
+        return out < len(everyone) and out * 100 <= self._rules.max_percent * len(everyone)
