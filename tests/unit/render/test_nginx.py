@@ -45,7 +45,7 @@ def test_every_field_that_a_proxied_request_loses_is_overwritten(loaded: Load) -
 
 
 def test_trusted_proxies_timeouts_and_limits_are_taken_over(loaded: Load) -> None:
-    more = "  slow: {targets: ['http://[::1]:81', http://b], timeouts: {first_byte_s: 90.5}}\nroutes:"
+    more = "  slow: {targets: ['http://[::1]:81', http://b], timeouts: {first_byte_s: 90.5, total_s: 100}}\nroutes:"
     text = RIGHT.replace("routes:", more) + (
         "  - {name: slow, methods: [GET], path: '/slow/{id:token}/x', public: true, upstream: slow,"
         " body_max_bytes: 99999999}\ntrusted_proxies: [10.0.0.0/8, '2001:db8::/32']\n"
