@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 ARGS ?=
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint bench bench-usage bench-keys bench-bodies crash fuzz check-browser check-deploy schema requirements clean
+.PHONY: help run test lint bench bench-usage bench-keys bench-bodies crash fuzz reload-storm check-browser check-deploy schema
+.PHONY: requirements clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +50,9 @@ crash: $(VENV)/dev.stamp ## Kill everything 50 times under load, and count (ARGS
 
 fuzz: $(VENV)/dev.stamp ## Try the gateway with a million hostile requests (ARGS="--cases 100000")
 	@$(BIN)/pytest -q -n auto tests/hazards/test_fuzz.py $(or $(ARGS),--cases 1000000)
+
+reload-storm: $(VENV)/dev.stamp ## Reload 100 times and replace the workers 20 times under load, and count (ARGS="--reloads 9")
+	@$(BIN)/pytest -q -s tests/faults/test_reload_storm.py $(or $(ARGS),--reloads 100 --restarts 20)
 
 bench-keys: $(VENV)/embedded.stamp ## Measure keys by the million, and how soon a change is in force (ARGS="--keys 100000")
 	@$(BIN)/python -m tests.bench.keys $(ARGS)

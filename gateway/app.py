@@ -1,4 +1,4 @@
-"""The composition root of one worker: a configuration in, running listeners out.
+"""The composition root of one worker: a configuration and sockets in, running listeners out.
 
 Everything is acquired in the order of this file and released in reverse. Nothing else constructs a collaborator.
 """
@@ -9,17 +9,17 @@ import asyncio
 import gc
 import os
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from aiohttp import web
 
 from gateway import VERSION
 from gateway.access import Access
 from gateway.accounting.moments import Moments
-from gateway.adapters.http.upstream import Upstream
+from gateway.adapters.certificates import Certificates
 from gateway.adapters.journal import Journal
 from gateway.adapters.memory.keycache import KeyCache
 from gateway.adapters.memory.limiter import MemoryLimiter
@@ -32,29 +32,31 @@ from gateway.jobs.expire_idempotency import expire_idempotency
 from gateway.jobs.invalidate import Invalidator
 from gateway.jobs.look_after_usage import UsageCaretaker
 from gateway.jobs.publish_gauges import GaugePublisher, Sources
+from gateway.jobs.renew_certificates import renew_certificates
+from gateway.jobs.running import running
 from gateway.jobs.sync_journal import sync_journal
-from gateway.live import Live
 from gateway.management.answers import management_answers
 from gateway.management.health import Health, internal_application
 from gateway.ports import Fault
 from gateway.proxy.handler import Gateway
+from gateway.proxy.listening import Contexts, listening
+from gateway.proxy.reload import Reload
 from gateway.proxy.server import PublicServer
-from gateway.settings.compile import compile_snapshot
-from gateway.sidecar.decisions import Decisions
-from gateway.sidecar.listening import decision_routes, running
+from gateway.sidecar.decisions import Decisions, decision_routes
 from gateway.telemetry import metrics
 from gateway.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine
     from pathlib import Path
 
     from gateway.jobs.deliver_usage import Delivery
     from gateway.management.identity import IdentityTokens
+    from gateway.proxy.listening import Listening, Sockets
     from gateway.proxy.watch import Watch
     from gateway.settings.schema import Config
 
-BACKLOG: Final = 1024
+LISTENERS: Final = ("public", "internal")
 SCHEMA_PATIENCE_S: Final = 5.0
 SCHEMA_LOOK_S: Final = 0.05
 GC_THRESHOLDS: Final = (50_000, 20, 100)
@@ -70,13 +72,15 @@ class SchemaRefused(Fault):
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """The parts of one worker that are started and stopped."""
+    """The parts of one worker that are started, told and stopped."""
 
+    telemetry: Telemetry
     database: Database
     limiter: RedisLimiter
     listener: KeyChangeListener
     journal: Journal
     server: PublicServer
+    reload: Reload
     watch: Watch
     health: Health
     publisher: GaugePublisher
@@ -85,16 +89,17 @@ class Worker:
     decisions: Decisions
 
 
-async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
-    """Serve until *stop* is set, then drain.
+async def serve(
+    config: Config, since: float, seat: int, sockets: Sockets, obey: Callable[[Worker], Awaitable[bool]]
+) -> None:
+    """Serve as long as *obey* takes, then drain; it gives whether another worker has taken this one's place.
 
-    Raises JournalError, SchemaRefused and OSError when it cannot start.
+    *since* is when *config* was read. Raises JournalError, SchemaRefused and OSError when it cannot start.
     """
     async with AsyncExitStack() as stack:
-        worker = await _acquire(config, slot, stack)
+        worker = await _acquire(config, since, seat, stack)
         await _require_schema(worker.database)
-        if any(upstream.signed_identity for upstream in config.upstreams.values()):
-            await worker.identity.prepare()
+        await _have_key_to_sign(worker.identity, config)
         jobs: dict[str, Coroutine[Any, Any, None]] = {
             "limiter": worker.limiter.run(),
             "listener": worker.listener.run(),
@@ -107,13 +112,29 @@ async def serve(config: Config, slot: int, stop: asyncio.Event) -> None:
         }
         if config.usage.journal.fsync == "interval":
             jobs["sync"] = sync_journal(worker.journal, config.usage.journal.fsync_interval_ms / 1000)
-        async with _running(jobs), _listening(config, worker, slot) as public:
+        certificates = _certificates(config, worker.telemetry)
+        jobs["certificates"] = renew_certificates(certificates.values())
+        contexts = Contexts(*(certificates[name].context if name in certificates else None for name in LISTENERS))
+        asking = decision_routes(worker.decisions, config.sidecar.path)
+        application = internal_application(worker.health, _counters(config), worker.publisher.publish, asking)
+        async with running(jobs), listening(worker.server, application, sockets, contexts) as open_listeners:
             _settle_memory()
-            log.info("serving", pid=os.getpid(), slot=slot)
-            await stop.wait()
-            await _drain(config, worker, public)
+            log.info("serving", pid=os.getpid(), slot=seat)
+            await _end(worker, open_listeners, retired=await obey(worker))
         await worker.delivery.ship_the_rest()
-    log.info("stopped", pid=os.getpid(), slot=slot)
+    log.info("stopped", pid=os.getpid(), slot=seat)
+
+
+def _certificates(config: Config, telemetry: Telemetry) -> dict[str, Certificates]:
+    """Read the certificates of the listeners that speak TLS, by the listener; raises ValueError."""
+    wanted = ((name, getattr(config.listen, name).tls) for name in LISTENERS)
+    return {name: Certificates(tls, name, telemetry) for name, tls in wanted if tls is not None}
+
+
+async def _have_key_to_sign(identity: IdentityTokens, config: Config) -> None:
+    """Have the key in hand before the first request for an upstream that wants signed identities."""
+    if any(upstream.signed_identity for upstream in config.upstreams.values()):
+        await identity.prepare()
 
 
 async def _require_schema(database: Database) -> None:
@@ -129,14 +150,15 @@ async def _require_schema(database: Database) -> None:
         await asyncio.sleep(SCHEMA_LOOK_S)
 
 
-async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
+async def _acquire(config: Config, since: float, seat: int, stack: AsyncExitStack) -> Worker:
     """Make every collaborator; *stack* releases them in reverse."""
-    snapshot = compile_snapshot(config)
-    live, moments = Live(snapshot), Moments()
-    telemetry = Telemetry(_counters(config) / f"worker-{slot}.counters")
+    telemetry = Telemetry(_counters(config) / f"worker-{seat}.counters")
     stack.callback(telemetry.close)
-    telemetry.set(metrics.BUILD, 1, VERSION, snapshot.version)
-    journal = _open_journal(config, slot)
+    telemetry.set(metrics.BUILD, 1, VERSION)
+    reload, moments = Reload(config, since, telemetry), Moments()
+    stack.callback(reload.close)
+    live = reload.live
+    journal = _open_journal(config, seat)
     stack.callback(journal.close)
 
     database = await stack.enter_async_context(_database(config))
@@ -150,26 +172,22 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
     local = MemoryLimiter(lambda: int(time.time() * 1000))
     access = Access(keys, limiter, local, telemetry, time.time, identity.line)
 
-    loop = asyncio.get_running_loop()
-    upstreams = {name: Upstream(settings, loop) for name, settings in snapshot.upstreams.items()}
-    for upstream in upstreams.values():
-        stack.callback(upstream.close)
-        upstream.start()
     refuse = config.usage.journal.on_full == "refuse"
-    gateway = Gateway(
-        *(live, access, upstreams, answers.functions, journal, telemetry, moments), refuse_unrecorded=refuse
-    )
+    gateway = Gateway(*(live, access, answers.functions, journal, telemetry, moments), refuse_unrecorded=refuse)
     server = PublicServer(gateway, live, journal, telemetry, moments, fast=config.listen.fast_path)
     decisions = Decisions(
         *(live, access, journal, telemetry, moments), endpoint=config.sidecar.path, refuse_unrecorded=refuse
     )
+    reload.followers += [server.follow, keys.forget_derived, telemetry.forget_routes]
+    reload.preparers.append(partial(_have_key_to_sign, identity))
+
     delivery = usage_delivery(config, database, journal, telemetry)
     stack.push_async_callback(delivery.close)
-    health = _health(database, limiter, listener, identity, upstreams)
+    health = _health(database, limiter, listener, identity, reload)
     sources = Sources(
         keys=keys,
         journal=journal,
-        upstreams=upstreams,
+        upstreams=lambda: live.upstreams,
         connections=lambda: len(server.connections),
         in_flight=lambda: gateway.in_flight,
         tunnels=lambda: gateway.watch.tunnels,
@@ -180,8 +198,10 @@ async def _acquire(config: Config, slot: int, stack: AsyncExitStack) -> Worker:
         ready=lambda: health.ready,
     )
     publisher = GaugePublisher(sources, telemetry)
-    parts = (database, limiter, listener, journal, server, gateway.watch, health, publisher, delivery)
-    return Worker(*parts, identity, decisions)
+    return Worker(
+        *(telemetry, database, limiter, listener, journal, server, reload, gateway.watch),
+        *(health, publisher, delivery, identity, decisions),
+    )
 
 
 def _counters(config: Config) -> Path:
@@ -199,8 +219,8 @@ def _key_cache(config: Config, database: Database) -> KeyCache:
     )
 
 
-def _open_journal(config: Config, slot: int) -> Journal:
-    name = f"worker-{slot}-{time.time_ns():x}-{os.getpid()}"
+def _open_journal(config: Config, seat: int) -> Journal:
+    name = f"worker-{seat}-{time.time_ns():x}-{os.getpid()}"
     return Journal(
         config.journal_directory,
         name,
@@ -228,7 +248,7 @@ def _health(
     limiter: RedisLimiter,
     listener: KeyChangeListener,
     identity: IdentityTokens,
-    upstreams: Mapping[str, Upstream],
+    reload: Reload,
 ) -> Health:
     return Health(
         checks={
@@ -238,57 +258,19 @@ def _health(
             "keyChanges": lambda: None if listener.connected else "not listening for key changes",
         },
         was_reached=lambda: database.schema is not None and database.schema.usable,
-        upstreams=lambda: {name: upstream.endpoints.report() for name, upstream in upstreams.items()},
+        upstreams=lambda: {name: upstream.endpoints.report() for name, upstream in reload.live.upstreams.items()},
     )
 
 
-@asynccontextmanager
-async def _running(jobs: Mapping[str, Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Run *jobs* beside the block; one that ends by itself is a bug, and ends the worker, which is then restarted."""
-    this = asyncio.current_task()
-    assert this is not None
-
-    def ended(task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
-            log.error("job ended", job=task.get_name(), exc_info=task.exception())
-            this.cancel()
-
-    tasks = [asyncio.get_running_loop().create_task(job, name=name) for name, job in jobs.items()]
-    for task in tasks:
-        task.add_done_callback(ended)
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.remove_done_callback(ended)
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@asynccontextmanager
-async def _listening(config: Config, worker: Worker, slot: int) -> AsyncIterator[asyncio.Server]:
-    """Listen on both addresses; gives the public listener, so that draining can close it first."""
-    asking = decision_routes(worker.decisions, config.sidecar.path)
-    application = internal_application(worker.health, _counters(config), worker.publisher.publish, asking)
-    async with running(application, config.sidecar.socket if slot == 0 else None) as internal:
-        ways: dict[str, Any] = {"reuse_port": True, "backlog": BACKLOG}
-        address = config.listen.internal
-        await web.TCPSite(internal, address.address, address.port, **ways).start()
-        address, loop = config.listen.public, asyncio.get_running_loop()
-        public = await loop.create_server(worker.server, address.address, address.port, **ways)
-        try:
-            yield public
-        finally:
-            public.close()
-
-
-async def _drain(config: Config, worker: Worker, public: asyncio.Server) -> None:
-    """Turn unready, go on for the grace, then take no more connections and let requests in flight finish."""
+async def _end(worker: Worker, open_listeners: Listening, *, retired: bool) -> None:
+    """Let requests in flight finish. Who is not replaced turns unready before, and goes on for the grace."""
+    drain = worker.reload.config.drain
+    if retired:
+        await open_listeners.retire(drain.timeout_s)
+        return
     worker.health.draining = True
-    await asyncio.sleep(config.drain.grace_s)
-    public.close()
-    worker.server.pre_shutdown()
-    await worker.server.shutdown(config.drain.timeout_s)
+    await asyncio.sleep(drain.grace_s)
+    await open_listeners.drain(drain.timeout_s)
 
 
 def _settle_memory() -> None:

@@ -18,14 +18,17 @@ import yaml
 
 from gateway.adapters.postgres.accounts import create_account
 from gateway.adapters.postgres.keys import CreatedKey, NewKey, create_key
+from gateway.core.oddities import Oddity
 from gateway.embedded.listening import free_port
+from gateway.workers.control import give_order
 from tests.demos import wait_until
 from tests.servers import execute, gone
 from tests.wire import Wire, fresh_address
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
+    from gateway.workers.control import Outcome
     from tests.backends import Backend
     from tests.wire import Answer
 
@@ -62,6 +65,7 @@ def settings(backend_url: str) -> dict[str, Any]:
         name: {"targets": [backend_url], "timeouts": timeouts, "ejection": PATIENT}
         for name in ("budgets", "customers", "products")
     }
+    document["upstreams"]["hosted"] = {"targets": [backend_url], "timeouts": timeouts, "preserve_host": True}
     document["upstreams"]["gone"] = {"targets": [f"http://127.0.0.1:{free_port()}"], "ejection": PATIENT}
     route = {"name": "gone", "methods": ["GET", "POST"], "path": "/api/public/gone", "scope": "READ_BUDGETS"}
     document["routes"].append(route | {"upstream": "gone"})
@@ -77,15 +81,18 @@ def settings(backend_url: str) -> dict[str, Any]:
 
 
 def _further_routes() -> list[dict[str, Any]]:
-    """Routes with what the project's own have not: WebSockets, streams, and pages of other origins."""
+    """Routes with what the project's own have not: WebSockets, streams, pages of other origins, odd paths, own hosts."""
     usual = {"methods": ["GET", "POST"], "scope": "READ_BUDGETS", "upstream": "budgets"}
     return [
-        usual | {"name": name, "path": f"/api/public/{name}/**"} | more
+        usual | {"name": name.replace("/", "-"), "path": f"/api/public/{name}/**"} | more
         for name, more in {
             "sockets": {"websocket": True, "websocket_idle_s": SOCKET_IDLE_S},
             "streams": {"stream": True},
             "pages": {"cors": {"origins": [ORIGIN, "https://other.example.com:8443"], "credentials": True}},
             "open-pages": {"cors": {"origins": ["*"], "exposed": [], "max_age_s": 5}},
+            "files/private": {"scope": "WRITE_BUDGETS"},
+            "files": {"allow_in_path": [str(oddity) for oddity in Oddity]},
+            "hosted": {"upstream": "hosted"},
         }.items()
     ]
 
@@ -115,8 +122,9 @@ class Gateway:
         self.admin_url = f"http://127.0.0.1:{self.admin_port}"
         self.state = directory / "state"
         self._output = directory / "output"
+        self.document = document
         self.config = directory / "gateway.yaml"
-        self.config.write_text(yaml.safe_dump(document), encoding="utf-8")
+        self.configure(lambda _: None)
         self.environ = os.environ | {
             "DATABASE_URL": dsn,
             "REDIS_URL": redis_url,
@@ -127,6 +135,7 @@ class Gateway:
             "GATEWAY_SECRET_KEY": base64.b64encode(b"k" * 32).decode(),
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self._directory, self._checked_from = ROOT, 0
         self._secrets: list[str] = []
         self._known: dict[tuple[str, ...], str] = {}
 
@@ -173,6 +182,15 @@ class Gateway:
             self._known[scopes] = self.make_key(*scopes, rate_limit_per_hour=1_000_000)
         return self._known[scopes]
 
+    def run_from(self, directory: Path) -> None:
+        """Run the package that is installed in *directory* from now on."""
+        self.environ["PYTHONPATH"] = str(directory)
+        self._directory = directory
+
+    def forget_log(self) -> None:
+        """Have `check_log` begin here: what was logged before was provoked."""
+        self._checked_from = len(self.output)
+
     def begin(self, *arguments: str) -> None:
         """Start the process and wait for nothing."""
         command = [sys.executable, "-m", "gateway", "run", "-c", str(self.config), *arguments]
@@ -180,7 +198,7 @@ class Gateway:
             command = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(self._descriptors), *command]
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
-                command, stdout=output, stderr=output, env=self.environ, cwd=ROOT, start_new_session=True
+                command, stdout=output, stderr=output, env=self.environ, cwd=self._directory, start_new_session=True
             )
 
     def start(self, *arguments: str) -> None:
@@ -193,6 +211,21 @@ class Gateway:
         """Send *number* and give the exit status."""
         self.process.send_signal(number)
         return self.process.wait(15)
+
+    def configure(self, change: Callable[[dict[str, Any]], object]) -> None:
+        """Edit its settings file; nothing happens before it is told."""
+        change(self.document)
+        self.write(yaml.safe_dump(self.document))
+
+    def write(self, text: str) -> None:
+        """Replace its settings file, in one go."""
+        draft = self.config.with_suffix(".draft")
+        draft.write_text(text, encoding="utf-8")
+        draft.rename(self.config)
+
+    def order(self, order: str) -> Outcome:
+        """Have it reload or restart, as the commands of that name do, and wait for it."""
+        return give_order(self.state, order, 300)
 
     def connect(self, source: str | None = None, timeout_s: float = 8.0) -> Wire:
         """Open a connection as a client, from an address that nobody has used before unless *source* is given."""
@@ -276,7 +309,7 @@ class Gateway:
 
     def check_log(self, since: int = 0) -> None:
         """Fail when what was logged after the first *since* characters has a key in it, or tells of a bug."""
-        logged = self.output[since:]
+        logged = self.output[max(since, self._checked_from) :]
         assert not [secret[:12] for secret in self._secrets if secret in logged]
         assert not any(word in logged for word in _FORBIDDEN_IN_LOGS), logged[-4000:]
 

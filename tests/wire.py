@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import socket
+import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -53,14 +54,24 @@ class Answer(Head):
 
 
 class Wire:
-    """One connection to a server on this machine, from an address of its own choice."""
+    """One connection to a server on this machine, from an address of its own choice.
+
+    *tls* is the context to use, and the name to ask for.
+    """
 
     def __init__(
-        self, port: int, source: str | None = None, timeout_s: float = _TIMEOUT_S, address: str = "127.0.0.1"
+        self,
+        port: int,
+        source: str | None = None,
+        timeout_s: float = _TIMEOUT_S,
+        address: str = "127.0.0.1",
+        tls: tuple[ssl.SSLContext, str] | None = None,
     ) -> None:
         self._socket = socket.create_connection(
             (address, port), timeout_s, source_address=(source, 0) if source else None
         )
+        if tls is not None:
+            self._socket = tls[0].wrap_socket(self._socket, server_hostname=tls[1])
         self._reader = Reader(self._receive)
 
     @classmethod
@@ -83,6 +94,12 @@ class Wire:
 
     def close(self) -> None:
         self._socket.close()
+
+    @property
+    def tls(self) -> ssl.SSLSocket:
+        """The socket of a connection with TLS."""
+        assert isinstance(self._socket, ssl.SSLSocket)
+        return self._socket
 
     def half_close(self) -> None:
         """Say that nothing more will be sent."""

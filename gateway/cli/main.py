@@ -11,6 +11,8 @@ from gateway import VERSION
 
 COMMANDS: Final = {
     "run": "gateway.cli.run:run",
+    "reload": "gateway.cli.reload:reload",
+    "restart": "gateway.cli.reload:restart",
     "demo": "gateway.cli.demo:demo",
     "check": "gateway.cli.check:check",
     "migrate": "gateway.cli.migrate:migrate",

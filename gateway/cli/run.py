@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,9 +16,9 @@ from gateway.settings.problems import SettingsError
 from gateway.telemetry.logs import configure_logs
 
 if TYPE_CHECKING:
-    from gateway.settings.schema import Config, Listener
+    from collections.abc import Coroutine
 
-DRAIN_MARGIN_S: Final = 3.0
+    from gateway.settings.schema import Config
 
 config_option = click.option(
     "-c",
@@ -46,55 +44,39 @@ def load_or_exit(config_file: Path) -> Config:
 @config_option
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes that serve, instead of workers.count.")
 @click.option("--migrate", is_flag=True, help="Bring an older database schema up to date first.")
-def run(config_file: Path, workers: int | None, *, migrate: bool) -> None:
+@click.option("--watch", is_flag=True, help="Reload the settings whenever their file changes.")
+def run(config_file: Path, workers: int | None, *, migrate: bool, watch: bool) -> None:
     """Run the gateway with the Postgres and Redis of the settings.
 
-    SIGTERM or Ctrl-C drains it: it turns unready, finishes the requests in flight and exits.
+    SIGTERM or Ctrl-C drains it: it turns unready, finishes the requests in flight and exits. SIGHUP reads the settings
+    again, as `gateway reload` does; SIGUSR2 replaces the workers one after the other, as `gateway restart` does.
     """
     config = load_or_exit(config_file)
     configure_logs(config.log.level, config.log.format)
-    for name, listener in (("public", config.listen.public), ("internal", config.listen.internal)):
-        _require_free(name, listener)
-    if migrate:
-        _migrate(config)
     # Kept out of the other commands' start: it maps the parent's counters.
-    from gateway.workers import Crew, Parent  # noqa: PLC0415  # see above
+    from gateway.workers.listeners import AddressTaken  # noqa: PLC0415  # see above
+    from gateway.workers.parent import Crew, Parent  # noqa: PLC0415  # see above
 
-    command = [sys.executable, "-m", "gateway", "worker", "-c", str(config_file), "--parent", str(os.getpid())]
     crew = Crew(
         count=workers or config.workers.count,
-        command=command,
+        command=[sys.executable, "-m", "gateway", "worker"],
         environ=os.environ,
-        state_directory=config.state_directory,
-        drain_s=config.drain.grace_s + config.drain.timeout_s + DRAIN_MARGIN_S,
+        config_file=config_file,
+        config=config,
+        watch=watch,
     )
     try:
-        status = asyncio.run(_run_parent(Parent, crew))
+        parent = Parent(crew)
+        if migrate:
+            _migrate(config)
+        status = asyncio.run(parent.run())
+    except AddressTaken as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
     except OSError as error:
         click.echo(f"cannot use the state directory {config.state_directory}: {error.strerror}", err=True)
         sys.exit(1)
     sys.exit(status)
-
-
-async def _run_parent(parent_type: type, crew: object) -> int:
-    status: int = await parent_type(crew).run()
-    return status
-
-
-def _require_free(name: str, listener: Listener) -> None:
-    """Exit with one line when the address cannot be bound; workers share their ports and would not notice."""
-    family = socket.AF_INET6 if ":" in listener.address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((listener.address, listener.port))
-        except OSError as error:
-            click.echo(
-                f"cannot listen on {listener.address}:{listener.port}: {error.strerror}; stop what uses it, or change "
-                f"listen.{name} in the settings",
-                err=True,
-            )
-            sys.exit(1)
 
 
 def _migrate(config: Config) -> None:
@@ -108,34 +90,29 @@ def _migrate(config: Config) -> None:
 
 
 @click.command(hidden=True)
-@config_option
-@click.option("--parent", type=int, required=True)
-@click.argument("slot", type=int)
-def worker(config_file: Path, parent: int, slot: int) -> None:
-    """Be one worker of a parent; `gateway run` starts it."""
-    from gateway.workers import CANNOT_START, end_with_parent  # noqa: PLC0415  # a worker's imports are its own
-
-    end_with_parent(parent)
-    config = load_or_exit(config_file)
-    configure_logs(config.log.level, config.log.format)
-    from gateway.adapters.journal import JournalError  # noqa: PLC0415  # see above
-    from gateway.app import SchemaRefused, serve  # noqa: PLC0415  # see above
-
-    async def work() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        await serve(config, slot, stop)
+@click.option("--channel", type=int, required=True)
+@click.option("--public", type=int, required=True)
+@click.option("--internal", type=int, required=True)
+@click.option("--decisions", type=int)
+@click.argument("seat", type=int)
+def worker(channel: int, public: int, internal: int, decisions: int | None, seat: int) -> None:
+    """Be one worker of a parent, which starts it with sockets that it inherits; settings come on the channel."""
+    from gateway.adapters.journal import JournalError  # noqa: PLC0415  # a worker's imports are its own
+    from gateway.app import SchemaRefused  # noqa: PLC0415  # see above
+    from gateway.workers.channel import ChannelClosed  # noqa: PLC0415  # see above
+    from gateway.workers.process import CANNOT_START  # noqa: PLC0415  # see above
+    from gateway.workers.worker import work  # noqa: PLC0415  # see above
 
     try:
-        _run_fast(work)
-    except (JournalError, SchemaRefused, OSError) as error:
+        _run_fast(work(channel, public, internal, decisions, seat))
+    except ChannelClosed:
+        sys.exit(0)
+    except (JournalError, SchemaRefused, OSError, ValueError) as error:
         click.echo(str(error), err=True)
         sys.exit(CANNOT_START)
 
 
-def _run_fast(work: object) -> None:
+def _run_fast(work: Coroutine[Any, Any, None]) -> None:
     """Run on uvloop where it exists, and on asyncio's own loop elsewhere."""
     runner = asyncio.Runner()
     with suppress(ImportError):
@@ -143,4 +120,4 @@ def _run_fast(work: object) -> None:
 
         runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     with runner:
-        runner.run(work())  # type: ignore[operator]  # a function without arguments that gives a coroutine
+        runner.run(work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ ALWAYS_REMOVED: Final = frozenset(
 OURS: Final = ("x-gateway-",)
 """Name prefixes that only we may set, in both directions."""
 
+_REWRITTEN: Final = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-api-key")
 ANNOUNCED: Final = frozenset({"ratelimit", "ratelimit-policy"})
 """Fields of an answer in which the IETF's draft describes limits."""
 TRAILERS_REMOVED: Final = frozenset(
@@ -115,6 +117,29 @@ class RemovedNames:
         if len(self.starts) < _NAMES_REMEMBERED_MAX:
             self.starts[name] = start
         return start
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Which fields are removed: everything suspicious from strangers, less from trusted proxies; ours from answers."""
+
+    from_strangers: RemovedNames
+    from_trusted: RemovedNames
+    from_answers: RemovedNames
+    from_answers_with_cors: RemovedNames
+
+    @classmethod
+    def compile(cls, configured: Iterable[str], *, announced: bool) -> Removed:
+        """Compile the *configured* list; from trusted proxies only what we write ourselves is removed.
+
+        *announced* is whether the `RateLimit` fields of answers are ours.
+        """
+        return cls(
+            RemovedNames.from_requests(configured),
+            RemovedNames.from_requests(_REWRITTEN),
+            RemovedNames.from_answers(announced=announced),
+            RemovedNames.from_answers("access-control-", announced=announced),
+        )
 
 
 def passed_lines(fields: Iterable[Field], removed: RemovedNames) -> list[bytes]:

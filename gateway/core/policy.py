@@ -48,7 +48,7 @@ def unrouted(found: Matched) -> Denial:
         case MethodUnknown(allowed):
             return MethodNotAllowed(allowed)
         case PathAmbiguous():
-            return BadRequest("The path leads to different routes with and without its escapes")
+            return BadRequest("The path leads to different routes when it is read in different ways")
         case PathOdd(oddity):
             return BadRequest(REASONS[oddity])
 

@@ -20,7 +20,7 @@ STATES: Final = ("serving", "failing", "ejected", "unhealthy")
 
 
 class Condition:
-    """How one address is doing. *troubled* is false exactly when nothing is known against it."""
+    """How one address is doing. While it is not *watched*, nothing is known against it, and answers need no look."""
 
     __slots__ = (
         "due",
@@ -32,10 +32,10 @@ class Condition:
         "on_trial",
         "recovered",
         "streak",
-        "troubled",
+        "watched",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, watched: bool = False) -> None:
         """Begin in good standing."""
         self.failures = 0
         self.failing = False
@@ -46,7 +46,7 @@ class Condition:
         self.on_trial = False
         self.healthy = True
         self.streak = 0
-        self.troubled = False
+        self.watched = watched
 
     @property
     def state(self) -> str:
@@ -88,7 +88,7 @@ class Rotation:
         """Count a failure of *one*, and say whether that ejected it."""
         was_open = self.is_open(everyone)
         on_trial, one.on_trial = one.on_trial, False
-        one.troubled = True
+        one.watched = True
         one.failures += 1
         if one.failures < self._rules.consecutive_failures and not on_trial:
             return False
@@ -112,7 +112,7 @@ class Rotation:
         one.failures = 0
         one.failing = one.ejected = one.on_trial = False
         one.due = NEVER
-        one.troubled = not one.healthy
+        one.watched = not one.healthy or self._rules.server_errors
 
     @staticmethod
     def given_up(one: Condition) -> None:
@@ -133,7 +133,7 @@ class Rotation:
             if not due:
                 return None
             chosen = due[0]
-        chosen.on_trial = chosen.troubled = True
+        chosen.on_trial = chosen.watched = True
         return chosen
 
     def next_trial(self, everyone: Sequence[Condition]) -> float:
@@ -148,7 +148,7 @@ class Rotation:
             one.streak = 0
         one.streak += 1 if well else -1
         if one.healthy and -one.streak >= rules.unhealthy_after:
-            one.healthy, one.troubled = False, True
+            one.healthy, one.watched = False, True
             return True
         if not one.healthy and one.streak >= rules.healthy_after:
             one.healthy = True

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gateway.core.headers import Removed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -82,3 +84,8 @@ class Snapshot:
     connection_limits: ConnectionLimits = ConnectionLimits()
     cors: Cors | None = None
     hostname: str = "gateway"
+    removed: Removed = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Compile what is removed from requests."""
+        object.__setattr__(self, "removed", Removed.compile(self.removed_headers, announced=self.limits_announced))

@@ -27,7 +27,7 @@ class Sources:
 
     keys: KeyCache
     journal: Journal
-    upstreams: Mapping[str, Upstream]
+    upstreams: Callable[[], Mapping[str, Upstream]]
     connections: Callable[[], int]
     in_flight: Callable[[], int]
     tunnels: Callable[[], int]
@@ -71,7 +71,7 @@ class GaugePublisher:
         telemetry.set(metrics.POSTGRES_UP, sources.postgres_up())
         telemetry.set(metrics.KEY_CHANGES_CONNECTED, sources.listening())
         telemetry.set(metrics.READY, sources.ready())
-        for name, upstream in sources.upstreams.items():
+        for name, upstream in sources.upstreams().items():
             publish_upstream(name, upstream, telemetry)
 
     def _grow(self, metric: metrics.Metric, total: int, *values: str) -> None:

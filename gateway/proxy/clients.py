@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gateway.core.network import limiter_subject
 from gateway.telemetry import metrics
@@ -45,7 +45,7 @@ class Client:
 class Clients:
     """All client connections of a worker. *requests_max* is how many requests one may carry; 0 is no limit."""
 
-    def __init__(self, live: Live, telemetry: Telemetry) -> None:
+    def __init__(self, live: Live[Any], telemetry: Telemetry) -> None:
         """Start with none. Clients get half of the file descriptors: a request may need one more to its upstream."""
         self._live = live
         self._telemetry = telemetry
@@ -54,6 +54,7 @@ class Clients:
         self._room = all_descriptors() // 2
         self._loop = asyncio.get_running_loop()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._ending = False
         self.requests_max = live.current.connection_limits.requests_max
 
     def opened(self, transport: asyncio.Transport, tier: Tier) -> Client | None:
@@ -87,6 +88,10 @@ class Clients:
         else:
             del self._by_subject[client.subject]
 
+    def wind_down(self) -> None:
+        """Have every connection end with its next request."""
+        self._ending, self.requests_max = True, 1
+
     def _subject(self, transport: asyncio.Transport) -> str | None:
         """Say whom to count for: nobody on a Unix socket, nor a trusted proxy, which has many clients."""
         peer = transport.get_extra_info("peername")
@@ -101,7 +106,7 @@ class Clients:
     def _sweep(self) -> None:
         self._sweeper = None
         now, limits = self._loop.time(), self._live.current.connection_limits
-        self.requests_max = limits.requests_max
+        self.requests_max = 1 if self._ending else limits.requests_max
         for client in list(self._all.values()):
             reason = self._unread(client, now, limits) or client.tier.waited_too_long(now, limits)
             if reason is not None:

@@ -54,6 +54,12 @@ class PlainServer:
         """Make the protocol of a new connection."""
         return PlainConnection(self)
 
+    def wind_down(self) -> None:
+        """Have the answers to requests under way say that they are the last, unless they have begun."""
+        for connection in self.connections:
+            if connection.busy:
+                connection.head.should_close = True
+
     def pre_shutdown(self) -> None:
         """Close what is idle; what is busy closes when it has answered."""
         for connection in list(self.connections):

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from gateway.core.decision import Admit
     from gateway.core.upstreams import UpstreamTarget
     from gateway.proxy.incoming import ClientRequest
-    from gateway.proxy.outbound import Removed
     from gateway.proxy.respond import Written
     from gateway.proxy.watch import Watch
     from gateway.telemetry.telemetry import Telemetry
@@ -51,15 +50,12 @@ _TE_LINES: Final = b"Connection: TE\r\nTE: trailers\r\n"
 class Forwarder:
     """Carries requests to upstreams and answers back."""
 
-    def __init__(
-        self, journal: Journal, telemetry: Telemetry, moments: Moments, removed: Removed, watch: Watch
-    ) -> None:
-        """Take the collaborators that record and watch what is done, and the fields that do not pass."""
+    def __init__(self, journal: Journal, telemetry: Telemetry, moments: Moments, watch: Watch) -> None:
+        """Take the collaborators that record and watch what is done."""
         self._watch = watch
         self._journal = journal
         self._telemetry = telemetry
         self._moments = moments
-        self._removed = removed
 
     async def forward(
         self, request: ClientRequest, record: RequestRecord, upstream: Upstream, admit: Admit, *, upgrade: bool = False
@@ -76,7 +72,7 @@ class Forwarder:
         elif request.head.special and wants_trailers(request.head.headers.getall(hdrs.TE, ())):
             record.trailers = True
             framing += _TE_LINES
-        start, rest = outbound_head(request, record, admit, self._removed, framing)
+        start, rest = outbound_head(request, record, admit, framing)
         assert record.facts is not None
         preserved = wanted_host(request.head, record.facts.target) if upstream.settings.preserve_host else ""
 
@@ -104,7 +100,7 @@ class Forwarder:
         if transport is None:
             raise ClientGone
         require_accepted(request, answer)
-        head = _answer_head(request, record, answer, self._removed, UPGRADE_LINES, close=False)
+        head = _answer_head(request, record, answer, UPGRADE_LINES, close=False)
         record.finish(self._journal, self._telemetry, self._moments)
         self._journal.answer(transport, head)
         self._journal.flush()
@@ -120,7 +116,7 @@ class Forwarder:
         length = answer.length if without_body else len(body)
         close = request.head.should_close or request.unread
         framing = b"" if length is None or answer.status == 204 else b"Content-Length: %d\r\n" % length
-        head = _answer_head(request, record, answer, self._removed, framing, close=close)
+        head = _answer_head(request, record, answer, framing, close=close)
         record.bytes_out = len(body)
         record.finish(self._journal, self._telemetry, self._moments)
         self._journal.answer(transport, head + body)
@@ -141,7 +137,7 @@ class Forwarder:
         if length is not None:
             framing = b"Content-Length: %d\r\n" % length
         self._journal.flush()
-        transport.write(_answer_head(request, record, answer, self._removed, framing, close=close))
+        transport.write(_answer_head(request, record, answer, framing, close=close))
         if not framing:
             reset_at_end(transport, on=True)
         with self._watched(record, transport):
@@ -214,13 +210,13 @@ def _answer_head(
     request: ClientRequest,
     record: RequestRecord,
     answer: UpstreamAnswer,
-    removed: Removed,
     framing: bytes,
     *,
     close: bool,
 ) -> bytes:
     status = answer.status
     lines = [b"HTTP/1.1 %d %b" % (status, answer.reason or REASONS.get(status, b""))]
+    removed = record.snapshot.removed
     lines += passed_lines(answer.fields, removed.from_answers_with_cors if record.cors else removed.from_answers)
     lines.append(b"X-Request-Id: %b\r\n" % record.request_id.encode())
     limits = b"" if record.taken is None else rate_limit_lines(record.taken)

@@ -35,15 +35,12 @@ from gateway.core.policy import unrouted
 from gateway.core.routes import Matched, Route
 from gateway.proxy.body import BodyGarbledFault, BodyStalledFault, BodyTooLargeFault, ClientGone, read_body
 from gateway.proxy.forward import Forwarder
-from gateway.proxy.outbound import Removed
 from gateway.proxy.read import is_preflight, odd_request, opens_websocket, read_facts, request_id_from
 from gateway.proxy.respond import CLOSES, GOES_ON, connection_line, own_answer
 from gateway.proxy.watch import Watch
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from gateway.access import Access
     from gateway.accounting.moments import Moments
     from gateway.adapters.http.upstream import Upstream
@@ -62,9 +59,8 @@ class Gateway:
 
     def __init__(
         self,
-        live: Live,
+        live: Live[Upstream],
         access: Access,
-        upstreams: Mapping[str, Upstream],
         answers: Answers,
         journal: Journal,
         telemetry: Telemetry,
@@ -75,13 +71,12 @@ class Gateway:
         """Take the collaborators; nothing is started. With *refuse_unrecorded* a full journal stops forwarding."""
         self._live = live
         self._access = access
-        self._upstreams = upstreams
         self._answers = answers
         self._journal = journal
         self._telemetry = telemetry
         self._moments = moments
         self.watch = Watch(access)
-        self._forwarder = Forwarder(journal, telemetry, moments, Removed.compile(live.current), self.watch)
+        self._forwarder = Forwarder(journal, telemetry, moments, self.watch)
         self._refuse_unrecorded = refuse_unrecorded
         self.in_flight = 0
 
@@ -116,7 +111,7 @@ class Gateway:
             record.finish(self._journal, self._telemetry, self._moments)
 
     async def _serve(self, request: ClientRequest, record: RequestRecord) -> Written:
-        snapshot = record.snapshot
+        snapshot, upstreams = record.snapshot, self._live.upstreams  # Nothing has waited since the snapshot was taken.
         facts = read_facts(request.head, record.peer, snapshot, request.head_bytes)
         if not isinstance(facts, RequestFacts):
             return self._refuse(request, record, facts)
@@ -149,7 +144,7 @@ class Gateway:
             return self._refuse(request, record, odd)
         if route.upstream is None:
             return await self._answer(request, record, route, decision)
-        upstream = self._upstreams[route.upstream]
+        upstream = upstreams[route.upstream]
         if route.websocket_idle_s is not None and opens_websocket(request.head):
             return await self._forwarder.forward(request, record, upstream, decision, upgrade=True)
         return await self._forwarder.forward(request, record, upstream, decision)

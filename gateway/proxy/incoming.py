@@ -6,7 +6,7 @@ aiohttp keeps every property of a request in a cache that costs more than what m
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from aiohttp import hdrs, web
 from aiohttp.streams import EmptyStreamReader
@@ -16,7 +16,6 @@ from gateway.proxy.head import RequestHead
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiohttp._websocket.reader import WebSocketReader
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.http import RawRequestMessage
     from aiohttp.streams import StreamReader
@@ -105,6 +104,10 @@ class Incoming(web.BaseRequest):
         peer = protocol.peername
         self.peer: str = peer[0] if isinstance(peer, tuple) else ""
 
+    def close_after(self) -> None:
+        """Have the connection end with the answer, which says so unless it has begun."""
+        self.head.should_close = True
+
     @property
     def unread(self) -> bool:
         """Whether what comes next is not the next request: a part of the body, or another protocol."""
@@ -115,7 +118,7 @@ class Incoming(web.BaseRequest):
     def take_over(self, receive: Callable[[bytes], None]) -> None:
         """Have *receive* called with all that comes from now on, instead of parsing it."""
         # It is what aiohttp does for its own WebSockets, and all that it asks of a reader of them.
-        self.protocol.set_parser(cast("WebSocketReader", _Receiver(receive)))
+        self.protocol.set_parser(cast("Any", _Receiver(receive)))
 
     def pause(self) -> None:
         """Let the client wait: nothing more is received."""

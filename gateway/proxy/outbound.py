@@ -3,54 +3,30 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs
 
 from gateway.core.credentials import mentions_key
-from gateway.core.headers import RemovedNames, passed_lines
+from gateway.core.headers import passed_lines
 
 if TYPE_CHECKING:
     from gateway.accounting.record import RequestRecord
     from gateway.core.decision import Admit
     from gateway.core.paths import Target
-    from gateway.core.snapshot import Snapshot
     from gateway.proxy.head import RequestHead
     from gateway.proxy.incoming import ClientRequest
 
 _TRACE: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
-_REWRITTEN: Final = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-api-key")
 
 
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """Which fields are removed: everything suspicious from strangers, less from trusted proxies; ours from answers."""
-
-    from_strangers: RemovedNames
-    from_trusted: RemovedNames
-    from_answers: RemovedNames
-    from_answers_with_cors: RemovedNames
-
-    @classmethod
-    def compile(cls, snapshot: Snapshot) -> Removed:
-        """Compile the configured list; from trusted proxies only what we write ourselves is removed."""
-        return cls(
-            RemovedNames.from_requests(snapshot.removed_headers),
-            RemovedNames.from_requests(_REWRITTEN),
-            RemovedNames.from_answers(announced=snapshot.limits_announced),
-            RemovedNames.from_answers("access-control-", announced=snapshot.limits_announced),
-        )
-
-
-def outbound_head(
-    request: ClientRequest, record: RequestRecord, admit: Admit, removed: Removed, framing: bytes
-) -> tuple[bytes, bytes]:
+def outbound_head(request: ClientRequest, record: RequestRecord, admit: Admit, framing: bytes) -> tuple[bytes, bytes]:
     """Give the head in two parts, before and after the value of Host."""
     facts = record.facts
     assert facts is not None
     head = request.head
     trusted = record.from_trusted
+    removed = record.snapshot.removed
     lines = passed_lines(head.raw_headers, removed.from_trusted if trusted else removed.from_strangers)
     if (admit.principal is None or record.snapshot.key_format.in_api_key) and head.authorizations:
         authorization = head.authorizations[0]

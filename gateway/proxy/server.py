@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 WRITE_BUFFER_BYTES: Final = 256 * 1024
 PARSER_MARGIN: Final = 1024
 LINGERING_S: Final = 2.0
+LOOK_S: Final = 0.02
 
 
 class ClientConnection(RequestHandler):
@@ -121,7 +122,7 @@ class PublicServer(web.Server):
     def __init__(
         self,
         gateway: Gateway,
-        live: Live,
+        live: Live[Any],
         journal: Journal,
         telemetry: Telemetry,
         moments: Moments,
@@ -139,28 +140,27 @@ class PublicServer(web.Server):
         self._journal = journal
         self._telemetry = telemetry
         self._moments = moments
-        limits = live.current.request_limits
+        self._fast = fast
+        self.clients = Clients(live, telemetry)
+        self._plain = PlainServer(gateway, self._complete, self.clients, write_buffer_bytes=WRITE_BUFFER_BYTES)
+        self.follow()
+
+    def follow(self) -> None:
+        """Treat new connections by the limits of the configuration that is in force now."""
+        limits = self._live.current.request_limits
         # What is a little too large is a request that is refused, what is far too large is none.
         self._target_max = limits.target_max_bytes + PARSER_MARGIN
         field_max = limits.field_max_bytes + PARSER_MARGIN
         self._options: dict[str, Any] = {
             "access_log": None,
             "auto_decompress": False,
-            "keepalive_timeout": live.current.connection_limits.idle_s,
+            "keepalive_timeout": self._live.current.connection_limits.idle_s,
             "lingering_time": LINGERING_S,
             "max_line_size": self._target_max,
             "max_field_size": field_max + (field_max == self._target_max),
             "max_headers": limits.fields_max + 1,
             "tcp_keepalive": True,
         }
-        self._fast = fast
-        self.clients = Clients(live, telemetry)
-        self._plain = PlainServer(
-            gateway,
-            self._complete,
-            self.clients,
-            write_buffer_bytes=WRITE_BUFFER_BYTES,
-        )
 
     def __call__(self) -> RequestHandler:
         """Make the protocol of a new connection (asyncio calls this)."""
@@ -174,6 +174,30 @@ class PublicServer(web.Server):
     def connections(self) -> list[RequestHandler]:
         """All client connections, of both tiers."""
         return [*super().connections, *cast("set[RequestHandler]", self._plain.connections)]
+
+    async def finish(self, linger_s: float, timeout_s: float) -> None:
+        """End all connections in order, within *timeout_s*, then the others.
+
+        For *linger_s* idle ones are kept, so that a request which is on its way is answered, and its client told to
+        come on a new connection; a client that hears nothing cannot know whether its request was served.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + linger_s
+        self.wind_down()
+        await asyncio.sleep(LOOK_S)  # What was accepted a moment ago is not known yet.
+        while self.connections and loop.time() < until:  # noqa: ASYNC110  # as often as connections end
+            await asyncio.sleep(LOOK_S)
+        self.pre_shutdown()
+        await self.shutdown(timeout_s)
+
+    def wind_down(self) -> None:
+        """Have every connection end with its next answer, which says so, as all answers do from now on."""
+        self.clients.wind_down()
+        self._plain.wind_down()
+        for connection in super().connections:
+            request = connection._current_request  # noqa: SLF001  # aiohttp shows it only to its own
+            if isinstance(request, Incoming):
+                request.close_after()
 
     def pre_shutdown(self) -> None:
         """Close idle connections and tunnels; busy ones close when they have answered."""

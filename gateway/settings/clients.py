@@ -41,4 +41,4 @@ class Requests(Section):
     body_idle_s: Number = Field(default=30.0, gt=0, le=3600)
     """Seconds without a byte while a body is on its way; after that 408."""
     in_flight_max: Whole = Field(default=4096, ge=1, le=1_000_000)
-    """Requests that a worker serves at the same time; more is 503 with Retry-After."""
+    """Requests that a worker serves at the same time, open streams and WebSockets among them; more is 503."""

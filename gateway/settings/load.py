@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from gateway.settings.document import UNREADABLE, read_document
+from gateway.settings.document import UNREADABLE, Document, read_document
 from gateway.settings.interpolation import Sources
 from gateway.settings.problems import Problem, SettingsError, SettingsUnreadableError
 from gateway.settings.rules import broken_rules
@@ -15,9 +16,6 @@ from gateway.settings.wording import place_of, worded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from gateway.settings.document import Document
 
 FILE_MAX_BYTES: Final = 1_048_576
 
@@ -40,6 +38,16 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     if problems or config is None:
         raise SettingsError(problems)
     return config
+
+
+def state_directory_of(path: Path, environ: Mapping[str, str]) -> Path:
+    """Give the state directory that the settings in *path* name, whatever else is wrong with them, or the default."""
+    try:
+        document, _ = read_document(_read(path), str(path), Sources(environ, path.parent))
+    except SettingsError:
+        document = Document()
+    named: Any = document.value.get("state_directory") if isinstance(document.value, dict) else None
+    return Path(named if isinstance(named, str) and named else Config.model_fields["state_directory"].default)
 
 
 def _read(path: Path) -> str:

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from gateway.core.bucket import Algorithm
 from gateway.settings.auth import Auth
+from gateway.settings.changes import Needs
 from gateway.settings.clients import Connections, Requests
 from gateway.settings.fields import (
     BindAddress,
@@ -27,7 +28,8 @@ from gateway.settings.fields import (
     Whole,
 )
 from gateway.settings.stores import Postgres, Redis, Secrets, Usage
-from gateway.settings.traffic import Cors, RouteSettings  # noqa: TC001  # pydantic reads the annotations
+from gateway.settings.tls import Tls  # noqa: TC001  # pydantic reads the annotations
+from gateway.settings.traffic import Cors, RouteSettings  # noqa: TC001  # as above
 from gateway.settings.upstreams import Upstream  # noqa: TC001  # as above
 
 REMOVED_HEADERS = (
@@ -53,10 +55,14 @@ REMOVED_HEADERS = (
 class Listener(Section):
     """An address and a port to listen on."""
 
-    address: BindAddress = "127.0.0.1"
-    """The address of this machine to listen on; 0.0.0.0 is all of them, "::" all with IPv6."""
-    port: Whole = Field(ge=1, le=65535)
-    """The TCP port to listen on."""
+    address: Annotated[BindAddress, Needs.START] = "127.0.0.1"
+    """The address of this machine to listen on; 0.0.0.0 is all of them, "::" all with IPv6. A change needs a stop and
+    a start."""
+    port: Annotated[Whole, Needs.START] = Field(ge=1, le=65535)
+    """The TCP port to listen on. A change needs a stop and a start."""
+    tls: Annotated[Tls | None, Needs.RESTART] = None
+    """TLS with these certificates, instead of plain HTTP. A change needs a restart; new certificates in the same files
+    do not."""
 
 
 class Listen(Section):
@@ -64,15 +70,16 @@ class Listen(Section):
 
     public: Listener = Listener(address="0.0.0.0", port=8080)  # noqa: S104  # clients come from everywhere
     """Where clients come: proxied requests, login and key management. By default 0.0.0.0:8080."""
-    fast_path: Switch = True
+    fast_path: Annotated[Switch, Needs.RESTART] = True
     """Whether plain requests take the short way through the server. Off, all take the complete one, at the same result
-    and a higher price; for finding out whether a fault lies there."""
+    and a higher price; for finding out whether a fault lies there. A change needs a restart."""
     internal: Listener = Listener(port=9090)
     """Where operators come: metrics, health, decisions for sidecars. Not for clients. By default 127.0.0.1:9090."""
 
     @model_validator(mode="after")
     def _two_places(self) -> Self:
-        if self.public == self.internal:
+        public, internal = self.public, self.internal
+        if (public.address, public.port) == (internal.address, internal.port):
             message = "listen.public and listen.internal are the same; expected two addresses or two ports"
             raise ValueError(message)
         return self
@@ -88,14 +95,15 @@ class Keys(Section):
     x_api_key: Switch = False
     """Whether a key may also come as X-API-Key: bk_live_..., for clients that cannot send Authorization: Bearer. A key
     in both is 400; with the key there, an Authorization that is not ours goes to the upstream."""
-    cache_ttl_s: Number = Field(default=25.0, gt=0, le=3600)
-    """Seconds until a known key is read from Postgres again. Changes are announced and usually known much sooner."""
-    max_stale_s: Number = Field(default=900.0, ge=0, le=86400)
-    """Seconds that a known key goes on working while Postgres is away."""
-    absent_ttl_s: Number = Field(default=5.0, gt=0, le=5)
-    """Seconds that an unknown key is remembered as unknown, at most 5."""
-    cache_entries_max: Whole = Field(default=100_000, ge=100, le=10_000_000)
-    """Keys that each worker remembers, about 1 KiB each."""
+    cache_ttl_s: Annotated[Number, Needs.RESTART] = Field(default=25.0, gt=0, le=3600)
+    """Seconds until a known key is read from Postgres again. Changes are announced and usually known much sooner. A
+    change of the setting needs a restart."""
+    max_stale_s: Annotated[Number, Needs.RESTART] = Field(default=900.0, ge=0, le=86400)
+    """Seconds that a known key goes on working while Postgres is away. A change needs a restart."""
+    absent_ttl_s: Annotated[Number, Needs.RESTART] = Field(default=5.0, gt=0, le=5)
+    """Seconds that an unknown key is remembered as unknown, at most 5. A change needs a restart."""
+    cache_entries_max: Annotated[Whole, Needs.RESTART] = Field(default=100_000, ge=100, le=10_000_000)
+    """Keys that each worker remembers, about 1 KiB each. A change needs a restart."""
 
 
 class FailedAuthentications(Section):
@@ -147,7 +155,7 @@ class Sidecar(Section):
     """Where on the internal listener proxies ask: nginx at /nginx below it, Caddy and Traefik at /forward, Envoy with
     the prefix /envoy."""
     socket: Path | None = None
-    """A Unix socket where they may ask too. By default there is none. The first worker listens on it."""
+    """A Unix socket where they may ask too. By default there is none."""
     socket_trusted: Switch = False
     """Whether what callers on the socket say of client addresses is believed, as if they were in trusted_proxies. On,
     only the proxy may reach the socket."""
@@ -198,13 +206,14 @@ class Config(Section):
 
     version: Literal[1]
     """The version of this format, 1."""
-    state_directory: Path = Path(".gateway")
-    """The directory for what a worker keeps on disk. It must survive restarts. By default .gateway."""
+    state_directory: Annotated[Path, Needs.START] = Path(".gateway")
+    """The directory for what a worker keeps on disk. It must survive restarts. By default .gateway. A change needs a
+    stop and a start."""
     listen: Listen = Listen()
-    """Where the gateway listens. A change needs a restart."""
-    postgres: Postgres
+    """Where the gateway listens."""
+    postgres: Annotated[Postgres, Needs.RESTART]
     """The database with accounts, keys and usage. A change needs a restart."""
-    redis: Redis = Redis()
+    redis: Annotated[Redis, Needs.RESTART] = Redis()
     """The store of the rate limits. A change needs a restart."""
     trusted_proxies: tuple[Network, ...] = ()
     """Addresses and CIDRs of proxies whose X-Forwarded-For and Forwarded are believed. By default nobody's. Where a
@@ -219,23 +228,23 @@ class Config(Section):
     """Bounds on client connections."""
     requests: Requests = Requests()
     """Bounds on a request."""
-    usage: Usage = Usage()
-    """Usage events: one for each request."""
-    secrets: Secrets
+    usage: Annotated[Usage, Needs.RESTART] = Usage()
+    """Usage events: one for each request. A change needs a restart."""
+    secrets: Annotated[Secrets, Needs.RESTART]
     """What protects secrets at rest. A change needs a restart."""
-    auth: Auth = Auth()
-    """Who may manage keys: the built-in login, an outside identity provider."""
+    auth: Annotated[Auth, Needs.RESTART] = Auth()
+    """Who may manage keys: the built-in login, an outside identity provider. A change needs a restart."""
     management: Management = Management()
     """What the gateway answers itself."""
-    sidecar: Sidecar = Sidecar()
-    """Decisions for other proxies. A change needs a restart."""
-    webhooks: Webhooks = Webhooks()
-    """Calls to the webhooks of keys."""
+    sidecar: Annotated[Sidecar, Needs.START] = Sidecar()
+    """Decisions for other proxies. A change needs a stop and a start."""
+    webhooks: Annotated[Webhooks, Needs.RESTART] = Webhooks()
+    """Calls to the webhooks of keys. A change needs a restart."""
     drain: Drain = Drain()
     """The end of a worker."""
-    workers: Workers = Workers()
-    """The processes that serve. A change needs a restart."""
-    log: Log = Log()
+    workers: Annotated[Workers, Needs.START] = Workers()
+    """The processes that serve. A change needs a stop and a start."""
+    log: Annotated[Log, Needs.RESTART] = Log()
     """The log. A change needs a restart."""
     headers: Headers = Headers()
     """Header fields of requests."""

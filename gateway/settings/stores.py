@@ -127,7 +127,7 @@ class Usage(Section):
     journal: Journal = Journal()
     """The files that events are written to first."""
     sinks: Sinks = Sinks()
-    """Where events go from there. By default to Postgres alone. A change needs a restart."""
+    """Where events go from there. By default to Postgres alone."""
     ship_interval_ms: Whole = Field(default=500, ge=10, le=60_000)
     """Milliseconds between two deliveries of events to a sink."""
     retention_days: Whole = Field(default=90, ge=1, le=3650)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from aiohttp import web
 
 from gateway.accounting.record import DecisionRecord
 from gateway.core.answers import error_answer
@@ -24,8 +25,6 @@ from gateway.sidecar.read import SOCKET_PEER, read_client, read_facts, too_large
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from gateway.access import Access
     from gateway.accounting.moments import Moments
     from gateway.adapters.journal import Journal
@@ -41,12 +40,17 @@ CALLERS_REMEMBERED_MAX: Final = 100
 _TOKEN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
+def decision_routes(decisions: Decisions, endpoint: str) -> list[web.RouteDef]:
+    """Give the routes of *decisions*: the endpoint and everything below it, with any method."""
+    return [web.route("*", endpoint, decisions), web.route("*", endpoint + "/{rest:.*}", decisions)]
+
+
 class Decisions:
     """Answers proxies that ask for a decision; called once for every request of theirs."""
 
     def __init__(
         self,
-        live: Live,
+        live: Live[Any],
         access: Access,
         journal: Journal,
         telemetry: Telemetry,

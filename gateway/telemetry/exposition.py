@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,9 @@ def _family(metric: Metric, series: dict[tuple[str, ...], list[tuple[float, ...]
     if not metric.labels and not series:
         series = {(): [(0.0,)]}
     for values, rows in series.items():
-        family.add_metric(values, _MERGES[metric.merge]([row[0] for row in rows]))
+        # Not a number is a gauge of a worker that has ended.
+        if numbers := [row[0] for row in rows if not math.isnan(row[0])]:
+            family.add_metric(values, _MERGES[metric.merge](numbers))
     return family
 
 

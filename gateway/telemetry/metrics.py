@@ -149,10 +149,35 @@ TUNNEL_BYTES: Final = _counter(
     "gateway_tunnel_bytes_total", "Bytes through WebSockets, in from clients and out to them.", "route", "direction"
 )
 RESTARTS: Final = _counter("gateway_worker_restarts_total", "Workers started again after they ended by themselves.")
-BUILD: Final = _gauge(
-    "gateway_build_info", "Always 1; the labels say what runs.", "version", "config_version", merge="max"
-)
+BUILD: Final = _gauge("gateway_build_info", "Always 1; the label says what runs.", "version", merge="max")
 WORKERS: Final = _gauge("gateway_workers", "Workers running.")
+CONFIG_VERSION: Final = _gauge(
+    "gateway_config_version", "The version of the settings in force, a digest, as a number.", merge="max"
+)
+CONFIG_SINCE: Final = _gauge(
+    "gateway_config_timestamp_seconds",
+    "When the settings in force were read, of the worker with the oldest ones.",
+    merge="min",
+)
+CONFIG_CHANGES: Final = _counter(
+    "gateway_config_reload_total",
+    "Attempts to take up changed settings, by action (reload, or restart of the workers) and result (done, failed).",
+    "action",
+    "result",
+)
+CONFIG_RELOADED: Final = _gauge("gateway_config_last_reload_successful", "0 while the last such attempt was refused.")
+CERTIFICATE_EXPIRY: Final = _gauge(
+    "gateway_certificate_expiry_timestamp_seconds",
+    "When a certificate that is in use ends, in Unix seconds, by its file.",
+    "certificate",
+    merge="min",
+)
+CERTIFICATES_READ: Final = _gauge(
+    "gateway_certificates_last_read_successful",
+    "0 while a listener's certificates were changed to what cannot be used.",
+    "listener",
+    merge="min",
+)
 
 METRICS: Final = (
     REQUESTS,
@@ -195,4 +220,12 @@ METRICS: Final = (
     RESTARTS,
     BUILD,
     WORKERS,
+    CONFIG_VERSION,
+    CONFIG_SINCE,
+    CONFIG_CHANGES,
+    CONFIG_RELOADED,
+    CERTIFICATE_EXPIRY,
+    CERTIFICATES_READ,
 )
+
+GAUGES: Final = frozenset(metric.name for metric in METRICS if metric.kind == "gauge")

@@ -7,6 +7,7 @@ along. No usage event is lost with it; those are in the journal.
 from __future__ import annotations
 
 import json
+import math
 from array import array
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -141,8 +142,21 @@ class Telemetry:
         for row, shared in self._shared.values():
             shared[:] = memoryview(array("d", row))
 
+    def forget_routes(self) -> None:
+        """Look anew which series a request counts in: what its route is has changed."""
+        self._meters.clear()
+
+    def forget_gauges(self, prefix: str, value: str) -> None:
+        """Let the gauges whose names begin with *prefix* say nothing of *value*, their first label, until set again."""
+        for (metric, values), (row, shared) in self._rows.items():
+            if metric in metrics.GAUGES and metric.startswith(prefix) and values[0] == value:
+                row[0] = shared[0] = math.nan
+
     def close(self) -> None:
-        """Let the file go."""
+        """Let the file go; its counters go on counting for the sums, its gauges say nothing any more."""
+        for (metric, _), (row, _) in self._rows.items():
+            if metric in metrics.GAUGES:
+                row[0] = math.nan
         self.publish()
         self._shared.clear()
         self._file.close()

@@ -42,8 +42,8 @@ def test_problems_are_on_standard_error_one_a_line_and_the_exit_code_is_1() -> N
     assert (result.returncode, result.stdout) == (1, "")
     lines = result.stderr.splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith("gateway.yaml:23:8: the environment variable DATABASE_URL is not set; set it, or")
-    assert lines[1].startswith("gateway.yaml:30:8: the environment variable GATEWAY_SECRET_KEY is not set; set it, or")
+    assert lines[0].startswith("gateway.yaml:24:8: the environment variable DATABASE_URL is not set; set it, or")
+    assert lines[1].startswith("gateway.yaml:31:8: the environment variable GATEWAY_SECRET_KEY is not set; set it, or")
 
 
 def test_file_that_is_not_there_ends_with_2() -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tests.gateways import Gateway
+    from tests.wire import Answer
 
 _PAUSE_S = 0.005
 _REFUSED_PAUSE_S = 0.05
@@ -22,7 +23,7 @@ _REFUSED_PAUSE_S = 0.05
 class Asked:
     """One request: when it began and how long it took, in seconds, and its code; *request_id* is empty if lost.
 
-    *sent* tells whether any of it left: nobody listened otherwise.
+    *sent* tells whether any of it left: nobody listened otherwise. *answer* is None if lost.
     """
 
     began: float
@@ -30,14 +31,27 @@ class Asked:
     code: str
     request_id: str
     sent: bool = True
+    answer: Answer | None = None
 
 
 class Load:
-    """Asks on a few connections at once while the block runs, one request after the other on each."""
+    """Asks on a few connections at once while the block runs, one request after the other on each.
+
+    With *fresh* every request has a connection of its own.
+    """
 
     def __init__(
-        self, gateway: Gateway, path: str, key: str, clients: int = 4, *, method: str = "GET", body: bytes | None = None
+        self,
+        gateway: Gateway,
+        path: str,
+        key: str,
+        clients: int = 4,
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
+        fresh: bool = False,
     ) -> None:
+        self._fresh = fresh
         self._gateway = gateway
         self._path, self._key = path, key
         self._method, self._body = method, body
@@ -75,13 +89,13 @@ class Load:
     def _ask(self) -> None:
         wire: Wire | None = None
         while not self._stopping.is_set():
-            began, sent = time.monotonic(), False
+            began, sent, answer = time.monotonic(), False, None
             try:
                 wire = wire or self._gateway.connect()
                 sent = True
                 answer = wire.ask(self._method, self._path, self._key, body=self._body)
                 code, request_id = answer.code, answer.one("x-request-id")
-                if answer.all("connection") == ["close"]:
+                if self._fresh or answer.all("connection") == ["close"]:
                     wire.close()
                     wire = None
             except (OSError, CutShort):
@@ -89,7 +103,7 @@ class Load:
                 if wire is not None:
                     wire.close()
                 wire = None
-            self.asked.append(Asked(began, time.monotonic() - began, code, request_id, sent))
+            self.asked.append(Asked(began, time.monotonic() - began, code, request_id, sent, answer))
             self._stopping.wait(_PAUSE_S if sent else _REFUSED_PAUSE_S)
         if wire is not None:
             wire.close()

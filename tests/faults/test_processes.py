@@ -61,8 +61,8 @@ def test_one_of_two_workers_killed_costs_only_what_it_held(
     with Load(gateway, BUDGETS, gateway.everything, 8) as load:
         assert wait_until(lambda: len(load.asked) > 100, 5)
         os.kill(gateway.workers[0], signal.SIGKILL)
-        assert wait_until(lambda: gateway.output.count('"serving"') == 3, 10)
-        assert wait_until(lambda: len(load.asked) > 300, 10)
+        assert wait_until(lambda: gateway.output.count('"serving"') == 3, 20)
+        assert wait_until(lambda: len(load.asked) > 300, 20)
     assert load.codes <= {"200", "lost"}
     assert len([asked for asked in load.asked if asked.code == "lost"]) <= 8
     assert wait_until(lambda: not missing(gateway, load), 5)

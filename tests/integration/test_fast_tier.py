@@ -34,7 +34,7 @@ class Served:
 
     def __init__(self, idle_s: float, telemetry: Telemetry) -> None:
         limits = ConnectionLimits(head_s=idle_s, idle_s=idle_s)
-        clients = Clients(Live(replace(SNAPSHOT, connection_limits=limits)), telemetry)
+        clients = Clients(Live(replace(SNAPSHOT, connection_limits=limits), {}), telemetry)
         self.go_on = asyncio.Event()
         self.held = asyncio.Event()
         self.cancelled = asyncio.Event()

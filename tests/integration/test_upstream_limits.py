@@ -12,7 +12,7 @@ import pytest
 
 from gateway.adapters.http.faults import UpstreamBusy
 from tests.backends import plain
-from tests.integration.upstreams import Asker, until
+from tests.integration.upstreams import PATIENT, Asker, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ def gate(backend: Backend) -> Iterator[threading.Event]:
 
 
 async def test_more_than_may_be_under_way_wait_and_get_their_turn(backend: Backend, gate: threading.Event) -> None:
-    async with aclosing(Asker(backend.port, concurrent_max=3, queue_max=4, queue_s=5.0)) as asker:
+    async with aclosing(Asker(backend.port, timeouts=PATIENT, concurrent_max=3, queue_max=4, queue_s=5.0)) as asker:
         asking = [asyncio.ensure_future(asker.ask()) for _ in range(7)]
         assert await until(lambda: len(backend.requests) == 3 and asker.upstream.queued == 4)
         began = time.monotonic()
@@ -49,7 +49,7 @@ async def test_more_than_may_be_under_way_wait_and_get_their_turn(backend: Backe
 
 
 async def test_nobody_waits_longer_than_allowed(backend: Backend, gate: threading.Event) -> None:
-    async with aclosing(Asker(backend.port, concurrent_max=1, queue_max=10, queue_s=0.1)) as asker:
+    async with aclosing(Asker(backend.port, timeouts=PATIENT, concurrent_max=1, queue_max=10, queue_s=0.1)) as asker:
         first = asyncio.ensure_future(asker.ask())
         assert await until(lambda: len(backend.requests) == 1)
         began = time.monotonic()
@@ -62,7 +62,7 @@ async def test_nobody_waits_longer_than_allowed(backend: Backend, gate: threadin
 
 
 async def test_places_of_those_that_go_away_are_not_lost(backend: Backend, gate: threading.Event) -> None:
-    async with aclosing(Asker(backend.port, concurrent_max=2, queue_max=50, queue_s=5.0)) as asker:
+    async with aclosing(Asker(backend.port, timeouts=PATIENT, concurrent_max=2, queue_max=50, queue_s=5.0)) as asker:
         asking = [asyncio.ensure_future(asker.ask()) for _ in range(30)]
         assert await until(lambda: asker.upstream.queued == 28)
         for task in asking[::3]:
@@ -81,7 +81,7 @@ async def test_places_of_those_that_go_away_are_not_lost(backend: Backend, gate:
 
 async def test_failures_give_their_places_back(backend: Backend) -> None:
     backend.answer = lambda _request, connection: connection.close()
-    async with aclosing(Asker(backend.port, concurrent_max=2, queue_max=0)) as asker:
+    async with aclosing(Asker(backend.port, timeouts=PATIENT, concurrent_max=2, queue_max=0)) as asker:
         for _ in range(4):
             await asyncio.gather(asker.ask("POST", body=b"abc"), return_exceptions=True)
         assert asker.upstream._admission.in_flight == 0

@@ -15,7 +15,7 @@ from gateway.core.upstreams import Balance, Ejection, Retries, Timeouts
 from gateway.embedded.listening import free_port
 from gateway.telemetry import metrics
 from tests.backends import Backend, plain, raw, silent
-from tests.integration.upstreams import TIMEOUTS, Asker, local, until
+from tests.integration.upstreams import PATIENT, Asker, local, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -35,7 +35,7 @@ def other() -> Iterator[Backend]:
 
 @pytest.fixture
 async def pair(backend: Backend, other: Backend) -> AsyncIterator[Asker]:
-    async with aclosing(Asker(backend.port, other.port, **QUICK)) as asker:
+    async with aclosing(Asker(backend.port, other.port, timeouts=PATIENT, **QUICK)) as asker:
         yield asker
 
 
@@ -59,7 +59,7 @@ async def test_weights_are_kept(backend: Backend, other: Backend) -> None:
 async def test_the_less_busy_target_is_taken(backend: Backend, other: Backend) -> None:
     released = threading.Event()
     backend.answer = lambda request, connection: (released.wait(10), plain()(request, connection))[1]
-    async with aclosing(Asker(backend.port, other.port, balance=Balance.LEAST_CONNECTIONS)) as asker:
+    async with aclosing(Asker(backend.port, other.port, timeouts=PATIENT, balance=Balance.LEAST_CONNECTIONS)) as asker:
         held = asyncio.gather(*(asker.ask() for _ in range(2)))
         assert await until(lambda: bool(backend.requests))
         for _ in range(20):
@@ -254,7 +254,7 @@ async def test_an_answer_that_comes_late_is_waited_for_where_there_is_no_time_in
 
 async def test_what_leaves_is_closed_and_what_it_has_under_way_finishes(backend: Backend) -> None:
     released = threading.Event()
-    async with aclosing(Asker(backend.port, timeouts=TIMEOUTS)) as asker:
+    async with aclosing(Asker(backend.port, timeouts=PATIENT)) as asker:
         await asker.ask()
         backend.answer = lambda request, connection: (released.wait(10), plain()(request, connection))[1]
         asking = asyncio.ensure_future(asker.ask())

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.core.headers import Field
 
 FIRST_BYTE_S = 0.5
+PATIENT = Timeouts(connect_s=2.0, first_byte_s=20.0, idle_s=20.0, total_s=20.0)
 TIMEOUTS = Timeouts(connect_s=0.5, first_byte_s=FIRST_BYTE_S, idle_s=0.5, total_s=20.0)
 
 

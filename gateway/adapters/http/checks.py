@@ -26,8 +26,7 @@ async def keep_checked(
         for one, well in zip(
             asked, await asyncio.gather(*(is_well(one, rules, dialler) for one in asked)), strict=True
         ):
-            if not one.gone:
-                tell(one, well=well)
+            tell(one, well=well)
         # Workers that were started together do not go on asking together.
         await asyncio.sleep(rules.interval_s * uniform(0.8, 1.0))
 

@@ -17,21 +17,21 @@ IDLE_MAX_S: Final = 60.0
 class Endpoint(Condition):
     """An address of *target*: an IP address, or the path of a Unix socket. The last used connection is used first.
 
-    *connecting* counts the requests that wait for a new connection. One that is *gone* keeps no connection any more.
+    *connecting* counts the requests that wait for a new connection. At most *idle_max* connections are kept.
     """
 
-    __slots__ = ("address", "busy", "connecting", "gone", "idle", "target", "weight")
+    __slots__ = ("address", "busy", "connecting", "idle", "idle_max", "target", "weight")
 
-    def __init__(self, target: UpstreamTarget, address: str) -> None:
-        """Begin without a connection."""
-        super().__init__()
+    def __init__(self, target: UpstreamTarget, address: str, idle_max: int, *, watched: bool) -> None:
+        """Begin without a connection. Answers of one that is *watched* may be failures too."""
+        super().__init__(watched=watched)
         self.target = target
         self.address = address
         self.weight = target.weight
         self.idle: deque[UpstreamConnection] = deque()
         self.busy: set[UpstreamConnection] = set()
         self.connecting = 0
-        self.gone = False
+        self.idle_max = idle_max
 
     @property
     def in_flight(self) -> int:
@@ -64,5 +64,5 @@ class Endpoint(Condition):
 
     def leave(self) -> None:
         """End the connections that wait now, and the others when they are given back."""
-        self.gone = True
+        self.idle_max = 0
         self.close_idle()

@@ -62,7 +62,9 @@ class Endpoints:
         self._rotation = Rotation(settings.ejection, settings.probe_s)
         self._timer: asyncio.TimerHandle | None = None
         self._was_open = False
-        self.everyone = [Endpoint(target, address) for target in settings.targets if (address := fixed_address(target))]
+        self.everyone = [
+            self._make(target, address) for target in settings.targets if (address := fixed_address(target))
+        ]
         self.leaving: list[Endpoint] = []
         self._turn: Iterator[Endpoint] = iter(())
         self._arrange()
@@ -153,7 +155,7 @@ class Endpoints:
                 one.leave()
                 self.leaving.append(one)
         self.leaving = [one for one in self.leaving if one.busy]
-        now = [known.get(address) or Endpoint(target, address) for address in addresses]
+        now = [known.get(address) or self._make(target, address) for address in addresses]
         self.everyone = [one for one in self.everyone if one.target is not target] + now
         self._arrange()
 
@@ -163,6 +165,10 @@ class Endpoints:
             self._timer.cancel()
         for one in self.everyone:
             one.leave()
+
+    def _make(self, target: UpstreamTarget, address: str) -> Endpoint:
+        watched = self._settings.ejection.server_errors
+        return Endpoint(target, address, self._settings.idle_connections_max, watched=watched)
 
     def _arrange(self) -> None:
         """Make the order of those in rotation anew, and come back when somebody's time for a trial has come."""

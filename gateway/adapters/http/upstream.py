@@ -220,17 +220,12 @@ class Upstream:
                 self.endpoints.failed(endpoint)
             endpoint.drop(connection)
             return
-        if endpoint.troubled or exchange.status >= self._failing_status:
+        if endpoint.watched:
             self._judge(endpoint, exchange.status)
         endpoint.busy.discard(connection)
         connection.exchange = None
         idle = endpoint.idle
-        if (
-            connection.reusable
-            and not connection.closed
-            and not endpoint.gone
-            and len(idle) < self.settings.idle_connections_max
-        ):
+        if connection.reusable and not connection.closed and len(idle) < endpoint.idle_max:
             connection.idle_since = self._loop.time()
             idle.append(connection)
         else:

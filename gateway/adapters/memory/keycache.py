@@ -148,6 +148,11 @@ class KeyCache:
         for flight in self._flights.values():
             flight.overtaken = True
 
+    def forget_derived(self) -> None:
+        """Forget what was derived from the records: what it was derived for is gone, and must not be kept alive."""
+        for entry in self._entries.values():
+            entry.derived.clear()
+
     async def _read(self, digest: bytes) -> CachedKey | None:
         """Read through, once however many ask; a caller that goes away does not take the others' answer with it."""
         flight = self._flights.get(digest)

@@ -27,7 +27,7 @@ def test_failures_that_are_not_in_a_row_eject_nobody() -> None:
         assert not fail(rotation, a, [a, b], 2)
         rotation.succeeded(a, 0)
     assert rotation.usable([a, b]) == [a, b]
-    assert not a.troubled
+    assert not a.watched
 
 
 def test_enough_failures_in_a_row_eject() -> None:
@@ -66,7 +66,7 @@ def test_an_ejected_one_is_tried_with_one_request_when_its_time_is_over() -> Non
     assert rotation.usable([a, b]) == [b]
     rotation.succeeded(a, 5.1)
     assert rotation.usable([a, b]) == [a, b]
-    assert not a.troubled
+    assert not a.watched
 
 
 def test_a_trial_without_an_outcome_is_made_again() -> None:
@@ -143,13 +143,13 @@ def test_what_checks_call_unhealthy_gets_nothing_until_they_call_it_healthy() ->
     ] * 5
     assert rotation.checked(a, well=False, rules=CHECKS, now=0)
     assert rotation.usable([a, b]) == [b]
-    assert (a.state, a.troubled) == ("unhealthy", True)
+    assert (a.state, a.watched) == ("unhealthy", True)
     rotation.succeeded(a, 0)
     assert rotation.usable([a, b]) == [b]
     assert not rotation.checked(a, well=True, rules=CHECKS, now=0)
     assert rotation.checked(a, well=True, rules=CHECKS, now=0)
     assert rotation.usable([a, b]) == [a, b]
-    assert not a.troubled
+    assert not a.watched
 
 
 def test_what_checks_call_unhealthy_is_not_tried_with_requests() -> None:
@@ -196,7 +196,7 @@ def test_whatever_happens_somebody_is_used_unless_all_are_failing(
         assert bool(usable) == any(one.healthy and not one.failing for one in everyone)
         assert all(one.healthy for one in usable)
         assert sum(one.ejected for one in everyone) * 100 <= RULES.max_percent * count
-        assert all(one.troubled for one in everyone if one.failing or one.failures or not one.healthy)
+        assert all(one.watched for one in everyone if one.failing or one.failures or not one.healthy)
         assert {one.state for one in everyone} <= set(STATES)
 
 
@@ -204,5 +204,5 @@ def test_whatever_happens_somebody_is_used_unless_all_are_failing(
 def test_few_failures_are_trouble_but_no_more(failures: int) -> None:
     rotation, (a,) = made(1)
     fail(rotation, a, [a], failures)
-    assert a.troubled
+    assert a.watched
     assert rotation.usable([a]) == [a]
