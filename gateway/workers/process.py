@@ -69,7 +69,7 @@ class WorkerProcess:
             files = {name: one.fileno() for name, one in sockets.items()}
             process = await asyncio.create_subprocess_exec(
                 *start.command,
-                *(f"--{name}={number}" for name, number in files.items()),
+                *(part for name, number in files.items() for part in (f"--{name}", str(number))),
                 str(start.seat),
                 env=dict(start.environ),
                 stdin=asyncio.subprocess.DEVNULL,
