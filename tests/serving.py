@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.backends import Backend
-from tests.gateways import Gateway, run, settings
+from tests.gateway_settings import settings
+from tests.gateways import Gateway, run
 from tests.servers import make_database
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.backends import plain
 from tests.demos import wait_until
-from tests.gateways import ORIGIN
+from tests.gateway_settings import ORIGIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable

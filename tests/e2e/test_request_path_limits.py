@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.demos import wait_until
-from tests.gateways import FAILURES_MAX
+from tests.gateway_settings import FAILURES_MAX
 from tests.wire import fresh_address
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.core.credentials import digest
 from tests.backends import raw, silent
 from tests.demos import wait_until
-from tests.gateways import FIRST_BYTE_S
+from tests.gateway_settings import FIRST_BYTE_S
 from tests.wire import fresh_address, request_bytes
 
 if TYPE_CHECKING:

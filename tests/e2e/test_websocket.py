@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import signal
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import pytest
 from gateway.core.websocket import accept_for
 from tests.backends import plain, raw
 from tests.demos import wait_until
-from tests.gateways import SOCKET_IDLE_S
+from tests.gateway_settings import SOCKET_IDLE_S
 from tests.wire import request_bytes
 
 if TYPE_CHECKING:
@@ -98,8 +99,7 @@ def test_a_backend_that_ends_it_ends_it_after_its_last_byte(gateway: Gateway) ->
         assert wire.ended()
 
 
-@pytest.mark.parametrize("who", ["reader", "backend"])
-def test_who_does_not_read_makes_the_other_wait(gateway: Gateway, who: str) -> None:
+def test_a_client_that_does_not_read_makes_the_backend_wait(gateway: Gateway) -> None:
     sent: list[int] = []
 
     def flood(_: Received, connection: Connection) -> None:
@@ -108,27 +108,26 @@ def test_who_does_not_read_makes_the_other_wait(gateway: Gateway, who: str) -> N
             connection.send(bytes(1_000_000))
             sent.append(1)
 
-    def idle(_: Received, connection: Connection) -> None:
+    with opened(gateway, gateway.readonly, flood):
+        assert wait_until(lambda: bool(sent), 3)
+        assert not wait_until(lambda: len(sent) > 40, 0.5)
+    assert wait_until(backend_ended(gateway), 3)
+
+
+def test_a_backend_that_does_not_read_makes_the_client_wait(gateway: Gateway) -> None:
+    waiting = threading.Event()
+
+    def hold(_: Received, connection: Connection) -> None:
         connection.send(ACCEPTED)
-        connection.reader.until(b"never" * 100)
+        waiting.wait(5)
+        connection.close()
 
-    if who == "reader":
-        with opened(gateway, gateway.readonly, flood):
-            assert wait_until(lambda: bool(sent), 3)
-            assert not wait_until(lambda: len(sent) > 40, 0.5)
-    else:
-        held: list[Connection] = []
-
-        def hold(_: Received, connection: Connection) -> None:
-            connection.send(ACCEPTED)
-            held.append(connection)
-            wait_until(lambda: not held, 5)
-
-        with opened(gateway, gateway.readonly, hold) as wire:
-            wire._socket.settimeout(0.5)
-            with pytest.raises(TimeoutError):
-                wire.send(bytes(60_000_000))
-            held.clear()
+    with opened(gateway, gateway.readonly, hold) as wire:
+        wire._socket.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            wire.send(bytes(60_000_000))
+    waiting.set()
+    assert wait_until(backend_ended(gateway), 3)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from gateway.embedded.listening import free_port
 from tests.backends import Backend, plain, silent
 from tests.demos import wait_until
 from tests.faults.loads import Load
-from tests.gateways import run
+from tests.gateways import run, settings
 from tests.servers import make_database
 from tests.serving import serving
 from tests.wire import request_bytes
@@ -67,7 +67,7 @@ def scene(
     pair, products = (Backend(), Backend()), Backend()
     quick = {"consecutive_failures": 3, "first_s": 0.5, "longest_s": 1, "probe_s": 0.2}
     timeouts = {"connect_s": 0.5, "first_byte_s": FIRST_BYTE_S, "idle_s": 1, "total_s": 5}
-    upstreams = {
+    upstreams = settings(products.url)["upstreams"] | {
         "budgets": {"targets": [f"http://127.0.0.1:{port}"], "timeouts": timeouts, "ejection": quick},
         "customers": {"targets": [one.url for one in pair], "timeouts": timeouts, "ejection": quick},
         "products": {
@@ -76,7 +76,6 @@ def scene(
             "queue_max": CONCURRENT,
             "queue_s": 0.5,
         },
-        "gone": {"targets": [f"http://127.0.0.1:{free_port()}"]},
     }
     dsn = run(make_database(postgres_server, "of_failing_upstreams"))
     with serving(tmp_path_factory.mktemp("gateway"), dsn, valkey_server.url, upstreams=upstreams) as gateway:

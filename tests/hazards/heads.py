@@ -86,24 +86,8 @@ _HARMLESS = (
     ),
 )
 _MUTATIONS = (
-    "\r",
-    "\n",
-    "\0",
-    " ",
-    "\t",
-    ":",
-    "\r\n",
-    "\r\n\r\n",
-    "\x0b",
-    "\xa0",
-    "0",
-    ",",
-    ";",
-    "/",
-    "..",
-    "%",
-    "\xff",
-    "",
+    *("\r", "\n", "\0", " ", "\t", ":", "\r\n", "\r\n\r\n", "\x0b", "\xa0", "\xff"),
+    *("a", "0", "-", "_", ",", ";", "/", ".", "..", "%2e", "%", "", ""),
 )
 
 
@@ -134,7 +118,7 @@ _framings = st.one_of(
 )
 
 
-def _assemble(line: tuple[str, str, str], framing: tuple[tuple[str, ...], str], fields: list[str], body: str) -> str:
+def _assemble(line: tuple[str, str, str], framing: tuple[tuple[str, ...], str], fields: list[str]) -> str:
     lines = [" ".join(line), "Host: api.example.com", "Authorization: Bearer {key}", *framing[0], *fields]
     return "\r\n".join([*lines, "", ""]) + framing[1]
 

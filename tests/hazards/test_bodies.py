@@ -12,7 +12,7 @@ import pytest
 
 from tests.backends import silent
 from tests.demos import wait_until
-from tests.gateways import BODY_IDLE_S, BODY_MAX
+from tests.gateway_settings import BODY_IDLE_S, BODY_MAX
 from tests.hazards import TIERS
 from tests.wire import request_bytes
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import EMPTY_PAYLOAD
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser
 from aiohttp.http_exceptions import HttpProcessingError
@@ -26,6 +27,7 @@ from gateway.core.headers import identity_lines
 from gateway.core.oddities import Oddity
 from gateway.core.routes import Pattern, Route, RouteTable
 from gateway.proxy.body import framed_body
+from gateway.proxy.head import PlainHeadReader, RequestHead
 from gateway.proxy.outbound import Removed, outbound_head
 from gateway.proxy.read import odd_request, read_facts
 from gateway.settings.schema import REMOVED_HEADERS
@@ -38,7 +40,6 @@ from tests.wire import CutShort
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from aiohttp.http import RawRequestMessage
     from aiohttp.streams import StreamReader
 
     from tests.gateways import Gateway
@@ -61,7 +62,7 @@ OPTIONS = {"auto_decompress": False, "max_line_size": 9216, "max_field_size": 92
 class Parsed:
     """A request as both tiers give it to the gateway."""
 
-    head: RawRequestMessage
+    head: RequestHead
     stream: StreamReader
     head_bytes: int | None = None
     peer: str = "203.0.113.9"
@@ -83,15 +84,39 @@ class Pipeline:
         self.removed = Removed.compile(self.snapshot)
         self.admit = replace(ADMIT, identity=identity_lines(ADMIT.principal or Principal("", "", (), "")))
 
-    def forwarded(self, raw: bytes) -> Iterator[tuple[Route, RequestRecord, bytes, bytes | None]]:
-        """Give route, record, outbound head and body (None while it is on its way) of all that is admitted."""
+    def parsed(self, raw: bytes) -> tuple[list[Parsed], bool]:
+        """Give all requests as the complete tier reads them, and whether another protocol is to follow."""
         parser: Any = HttpRequestParser(BaseProtocol(self.loop), self.loop, 65536, **OPTIONS)
         try:
             messages, upgraded, _ = parser.feed_data(raw)
         except HttpProcessingError:
-            return
-        for head, stream in messages:
-            request = Parsed(head, stream, has_stream=type(stream).__name__ != "EmptyStreamReader")
+            return [], False
+        read = [(RequestHead.from_message(head), stream) for head, stream in messages]
+        return [Parsed(head, stream, has_stream=stream is not EMPTY_PAYLOAD) for head, stream in read], upgraded
+
+    def plain(self, raw: bytes) -> Parsed | None:
+        """Give the first request of *raw* as the fast tier reads it, which has to be as the complete one does."""
+        size = raw.find(b"\r\n\r\n") + 4
+        head = (
+            PlainHeadReader().read(raw[:size]) if raw.startswith((b"GET ", b"HEAD ", b"DELETE ")) and size > 3 else None
+        )
+        if head is None:
+            return None
+        (same,), upgraded = self.parsed(raw[:size])
+        assert not upgraded
+        assert not same.has_stream
+        for name in ("method", "path", "version", "traceparent", "special", "should_close", "upgrade"):
+            assert (name, getattr(head, name)) == (name, getattr(same.head, name))
+        assert (list(head.hosts), list(head.authorizations)) == (list(same.head.hosts), list(same.head.authorizations))
+        assert list(head.raw_headers) == list(same.head.raw_headers)
+        assert head.headers == same.head.headers
+        return Parsed(head, EMPTY_PAYLOAD, head_bytes=size)
+
+    def forwarded(self, raw: bytes) -> Iterator[tuple[Route, RequestRecord, bytes, bytes | None]]:
+        """Give route, record, outbound head and body (None while it is on its way) of all that is admitted."""
+        requests, upgraded = self.parsed(raw)
+        for request in requests:
+            head = request.head
             record = RequestRecord(head.method, request.peer, 1.8e9, self.snapshot)
             facts = read_facts(head, record.peer, self.snapshot)
             if not isinstance(facts, RequestFacts):
@@ -161,6 +186,7 @@ def test_what_was_decided_on_is_what_is_forwarded(pytestconfig: pytest.Config, s
         tried += 1
         raw = text.replace("{key}", KEY).encode("latin-1")
         expected = requests_in(raw)
+        pipeline.plain(raw)
         for forwarded in pipeline.forwarded(raw):
             admitted += 1
             judge(expected, *forwarded)

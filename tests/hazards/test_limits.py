@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.demos import wait_until
-from tests.gateways import run, settings
+from tests.gateway_settings import settings
+from tests.gateways import run
 from tests.hazards import TIERS
 from tests.servers import make_database
 from tests.serving import serving

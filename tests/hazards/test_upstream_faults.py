@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.backends import plain, raw
-from tests.gateways import FIRST_BYTE_S
+from tests.gateway_settings import FIRST_BYTE_S
 from tests.wire import CutShort, request_bytes
 
 if TYPE_CHECKING:

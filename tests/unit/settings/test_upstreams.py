@@ -119,7 +119,7 @@ def test_a_stream_has_no_time_in_all_unless_it_names_one(loaded: Load) -> None:
 WRONG = [
     ("targets: [http://a, {url: 'http://a/', weight: 2}]", "targets has the same place twice; expected it once"),
     ("targets: [{url: 'http://a', weight: 0}]", "upstreams.things.targets[0].weight is 0; expected at least 1"),
-    ("targets: [{url: 'http://a', wieght: 2}]", "upstreams.things.targets[0].wieght is not a known setting; did you"),
+    ("targets: [{url: 'http://a', weights: 2}]", "upstreams.things.targets[0].weights is not a known setting; did you"),
     ("targets: [{weight: 2}]", "upstreams.things.targets[0].url is missing; expected its address: http://host:port"),
     ("targets: [3]", "upstreams.things.targets[0] is a number; expected a mapping"),
     (f"{TARGETS}, balance: random", 'upstreams.things.balance "random" is not known'),
