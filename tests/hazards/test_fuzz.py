@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 from gateway.accounting.record import RequestRecord
 from gateway.core.decision import Admit, Principal
 from gateway.core.facts import RequestFacts
-from gateway.core.headers import identity_lines
+from gateway.core.headers import Removed, identity_lines
 from gateway.core.oddities import Oddity
 from gateway.core.routes import Pattern, Route, RouteTable
 from gateway.proxy.body import framed_body
 from gateway.proxy.head import PlainHeadReader, RequestHead
-from gateway.proxy.outbound import Removed, outbound_head
+from gateway.proxy.outbound import outbound_head
 from gateway.proxy.read import odd_request, read_facts
 from gateway.settings.schema import REMOVED_HEADERS
 from tests.hazards import TIERS
