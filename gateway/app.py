@@ -18,6 +18,7 @@ import structlog
 
 from gateway import VERSION
 from gateway.access import Access
+from gateway.accounting.moments import Moments
 from gateway.adapters.certificates import Certificates
 from gateway.adapters.journal import Journal
 from gateway.adapters.memory.keycache import KeyCache
@@ -39,9 +40,9 @@ from gateway.management.health import Health, internal_application
 from gateway.ports import Fault
 from gateway.proxy.handler import Gateway
 from gateway.proxy.listening import Contexts, listening
-from gateway.proxy.moments import Moments
 from gateway.proxy.reload import Reload
 from gateway.proxy.server import PublicServer
+from gateway.sidecar.decisions import Decisions, decision_routes
 from gateway.telemetry import metrics
 from gateway.telemetry.telemetry import Telemetry
 
@@ -85,6 +86,7 @@ class Worker:
     publisher: GaugePublisher
     delivery: Delivery
     identity: IdentityTokens
+    decisions: Decisions
 
 
 async def serve(
@@ -113,7 +115,8 @@ async def serve(
         certificates = _certificates(config, worker.telemetry)
         jobs["certificates"] = renew_certificates(certificates.values())
         contexts = Contexts(*(certificates[name].context if name in certificates else None for name in LISTENERS))
-        application = internal_application(worker.health, _counters(config), worker.publisher.publish)
+        asking = decision_routes(worker.decisions, config.sidecar.path)
+        application = internal_application(worker.health, _counters(config), worker.publisher.publish, asking)
         async with running(jobs), listening(worker.server, application, sockets, contexts) as open_listeners:
             _settle_memory()
             log.info("serving", pid=os.getpid(), slot=seat)
@@ -169,11 +172,12 @@ async def _acquire(config: Config, since: float, seat: int, stack: AsyncExitStac
     local = MemoryLimiter(lambda: int(time.time() * 1000))
     access = Access(keys, limiter, local, telemetry, time.time, identity.line)
 
-    gateway = Gateway(
-        *(live, access, answers.functions, journal, telemetry, moments),
-        refuse_unrecorded=config.usage.journal.on_full == "refuse",
-    )
+    refuse = config.usage.journal.on_full == "refuse"
+    gateway = Gateway(*(live, access, answers.functions, journal, telemetry, moments), refuse_unrecorded=refuse)
     server = PublicServer(gateway, live, journal, telemetry, moments, fast=config.listen.fast_path)
+    decisions = Decisions(
+        *(live, access, journal, telemetry, moments), endpoint=config.sidecar.path, refuse_unrecorded=refuse
+    )
     reload.followers += [server.follow, keys.forget_derived, telemetry.forget_routes]
     reload.preparers.append(partial(_have_key_to_sign, identity))
 
@@ -196,7 +200,7 @@ async def _acquire(config: Config, since: float, seat: int, stack: AsyncExitStac
     publisher = GaugePublisher(sources, telemetry)
     return Worker(
         *(telemetry, database, limiter, listener, journal, server, reload, gateway.watch),
-        *(health, publisher, delivery, identity),
+        *(health, publisher, delivery, identity, decisions),
     )
 
 
@@ -250,9 +254,7 @@ def _health(
         checks={
             "postgres": lambda: None if database.ready else database.why,
             "redis": lambda: None if limiter.up else "Redis does not answer; limits.on_error is in force",
-            "identity": lambda: (
-                "no key to sign identities with; requests that need one get 503" if identity.missing else None
-            ),
+            "identity": lambda: identity.missing,
             "keyChanges": lambda: None if listener.connected else "not listening for key changes",
         },
         was_reached=lambda: database.schema is not None and database.schema.usable,

@@ -9,6 +9,7 @@ import pytest
 from tests.backends import backend
 from tests.demos import demo, demo_state, new_demo
 from tests.nginx import nginx
+from tests.proxies import modes
 from tests.servers import (
     own_postgres,
     postgres_dsn,
@@ -36,6 +37,7 @@ __all__ = [
     "demo_state",
     "gateway",
     "gateway_server",
+    "modes",
     "new_demo",
     "nginx",
     "optional_gateway",

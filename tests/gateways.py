@@ -76,7 +76,7 @@ class Gateway:
         self.document = document
         self.config = directory / "gateway.yaml"
         self.configure(lambda _: None)
-        self._environ = os.environ | {
+        self.environ = os.environ | {
             "DATABASE_URL": dsn,
             "REDIS_URL": redis_url,
             "GATEWAY_STATE": str(self.state),
@@ -135,7 +135,7 @@ class Gateway:
 
     def run_from(self, directory: Path) -> None:
         """Run the package that is installed in *directory* from now on."""
-        self._environ["PYTHONPATH"] = str(directory)
+        self.environ["PYTHONPATH"] = str(directory)
         self._directory = directory
 
     def forget_log(self) -> None:
@@ -149,7 +149,7 @@ class Gateway:
             command = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(self._descriptors), *command]
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
-                command, stdout=output, stderr=output, env=self._environ, cwd=self._directory, start_new_session=True
+                command, stdout=output, stderr=output, env=self.environ, cwd=self._directory, start_new_session=True
             )
 
     def start(self, *arguments: str) -> None:
@@ -237,6 +237,17 @@ class Gateway:
                 await connection.close(timeout=_TIMEOUT_S)
 
         return run(fetch())
+
+    def event(self, request_id: str) -> dict[str, Any]:
+        """The usage event of a request, once it is stored."""
+        found: list[dict[str, Any]] = []
+
+        def stored() -> bool:
+            found.extend(self.fetch("SELECT * FROM usage_events WHERE request_id = $1", request_id))
+            return bool(found)
+
+        assert wait_until(stored, _TIMEOUT_S)
+        return found[0]
 
     def metrics(self) -> str:
         """What Prometheus would scrape."""

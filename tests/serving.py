@@ -68,6 +68,8 @@ def _with_every_option(document: dict[str, Any]) -> None:
     document["keys"]["x_api_key"] = True
     document["limits"]["ratelimit_fields"] = True
     document["headers"] = {"removed": []}
+    document["trusted_proxies"] = ["127.99.0.0/16"]
+    document["sidecar"] = {"socket": "${GATEWAY_STATE}/decisions.sock", "socket_trusted": True}
     document["upstreams"]["budgets"]["signed_identity"] = True
     for route in document["routes"]:
         if route["name"] == "products.read":

@@ -14,6 +14,7 @@ from tests.messages import Head, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
     from types import TracebackType
 
 _TIMEOUT_S = 8.0
@@ -72,6 +73,16 @@ class Wire:
         if tls is not None:
             self._socket = tls[0].wrap_socket(self._socket, server_hostname=tls[1])
         self._reader = Reader(self._receive)
+
+    @classmethod
+    def on_socket(cls, path: Path, timeout_s: float = _TIMEOUT_S) -> Self:
+        """Open a connection to the Unix socket at *path*."""
+        wire = cls.__new__(cls)
+        wire._socket = socket.socket(socket.AF_UNIX)
+        wire._socket.settimeout(timeout_s)
+        wire._socket.connect(str(path))
+        wire._reader = Reader(wire._receive)
+        return wire
 
     def __enter__(self) -> Self:
         return self

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "users": "gateway.cli.accounts:users",
     "secrets": "gateway.cli.secrets:secrets",
     "signing-keys": "gateway.cli.signing_keys:signing_keys",
+    "render": "gateway.cli.render:render",
     "version": "gateway.cli.main:version",
     "worker": "gateway.cli.run:worker",
 }

@@ -63,12 +63,16 @@ def json_answer(status: int, value: Any, headers: tuple[tuple[str, str], ...] = 
     return Answer(status, body, (JSON_TYPE, *headers))
 
 
-def error_answer(refusal: Refusal, request_id: str, now: float) -> Answer:
-    """Answer with the error envelope of contract section 5."""
+def error_envelope(refusal: Refusal, request_id: str, timestamp: str) -> dict[str, Any]:
+    """Give the envelope of contract section 5."""
     envelope: dict[str, Any] = {"error": refusal.code, "message": refusal.message}
     if refusal.details is not None:
         envelope["details"] = refusal.details
-    envelope["timestamp"] = iso_time(now)
-    envelope["requestId"] = request_id
+    return envelope | {"timestamp": timestamp, "requestId": request_id}
+
+
+def error_answer(refusal: Refusal, request_id: str, now: float) -> Answer:
+    """Answer with the error envelope of contract section 5."""
+    envelope = error_envelope(refusal, request_id, iso_time(now))
     body = json.dumps(envelope, ensure_ascii=False, separators=(",", ":")).encode()
     return Answer(refusal.status, body, (JSON_TYPE, *refusal.headers), refusal.close, refusal.code)

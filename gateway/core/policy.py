@@ -14,24 +14,43 @@ from gateway.core.bucket import Algorithm, Charges, Limit, LimitBy
 from gateway.core.decision import (
     AddressNotAllowed,
     Admit,
+    BadRequest,
     Decision,
     KeyExpired,
     KeyRevoked,
     KeySuspended,
+    MethodNotAllowed,
+    NotFound,
     Principal,
     ScopeMissing,
 )
 from gateway.core.headers import identity_lines
 from gateway.core.keys import KeyStatus
 from gateway.core.network import limiter_subject
+from gateway.core.oddities import REASONS
+from gateway.core.routes import MethodUnknown, PathAmbiguous, PathOdd, PathUnknown
 
 if TYPE_CHECKING:
+    from gateway.core.decision import Denial
     from gateway.core.facts import RequestFacts
     from gateway.core.keys import KeyRecord
-    from gateway.core.routes import Route
+    from gateway.core.routes import Matched, Route
 
 HOUR_MS: Final = 3_600_000
 HOURLY: Final = "hourly"
+
+
+def unrouted(found: Matched) -> Denial:
+    """Say why a request without a route is refused."""
+    match found:
+        case PathUnknown():
+            return NotFound()
+        case MethodUnknown(allowed):
+            return MethodNotAllowed(allowed)
+        case PathAmbiguous():
+            return BadRequest("The path leads to different routes when it is read in different ways")
+        case PathOdd(oddity):
+            return BadRequest(REASONS[oddity])
 
 
 def refusal(facts: RequestFacts, key: KeyRecord, route: Route, now: float) -> Decision | None:

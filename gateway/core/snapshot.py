@@ -63,7 +63,8 @@ class ConnectionLimits:
 class Snapshot:
     """Everything a request needs to know of the configuration. *version* is a short digest of the file.
 
-    *limits_announced* is whether answers have the `RateLimit` fields too. *cors* holds for requests without a route.
+    *limits_announced* is whether answers have the `RateLimit` fields too, *socket_trusted* whether who asks for
+    decisions on the Unix socket is a trusted proxy; *cors* holds for requests without a route.
     """
 
     version: str
@@ -79,6 +80,7 @@ class Snapshot:
     failed_authentications: Limit
     removed_headers: tuple[str, ...]
     limits_announced: bool = False
+    socket_trusted: bool = False
     connection_limits: ConnectionLimits = ConnectionLimits()
     cors: Cors | None = None
     hostname: str = "gateway"

@@ -15,7 +15,7 @@ from aiohttp import web
 from gateway.telemetry.exposition import exposition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -54,8 +54,13 @@ class Health:
         return {"status": state, "reasons": reasons, "upstreams": upstreams}
 
 
-def internal_application(health: Health, counters: Path, publish: Callable[[], None]) -> web.Application:
-    """Make the application of the internal listener; *publish* brings this worker's gauges up to date first."""
+def internal_application(
+    health: Health, counters: Path, publish: Callable[[], None], more: Iterable[web.RouteDef] = ()
+) -> web.Application:
+    """Make the application of the internal listener, with *more* on it.
+
+    *publish* brings this worker's gauges up to date first.
+    """
 
     async def livez(_request: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})
@@ -71,4 +76,5 @@ def internal_application(health: Health, counters: Path, publish: Callable[[], N
     application.router.add_get("/livez", livez)
     application.router.add_get("/readyz", readyz)
     application.router.add_get("/metrics", metrics)
+    application.router.add_routes(more)
     return application

@@ -52,9 +52,11 @@ class IdentityTokens:
         self._why = ""
 
     @property
-    def missing(self) -> bool:
-        """Say whether there is no key to sign with, although one is wanted."""
-        return self._signer is None and self._wanted.is_set()
+    def missing(self) -> str | None:
+        """Say what it means that there is no key to sign with although one is wanted; None if all is well."""
+        if self._signer is not None or not self._wanted.is_set():
+            return None
+        return "no key to sign identities with; requests that need one get 503"
 
     def line(self, principal: Principal, audience: str, now: float) -> bytes | None:
         """Give the header line that tells *audience* who asks, None while there is no key to sign it with."""

@@ -10,8 +10,8 @@ from aiohttp import hdrs
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from gateway.accounting.record import RequestRecord
     from gateway.proxy.incoming import ClientRequest
-    from gateway.proxy.record import RequestRecord
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
 
+    from gateway.accounting.moments import Moments
+    from gateway.accounting.record import RequestRecord
     from gateway.adapters.http.answer import UpstreamAnswer
     from gateway.adapters.http.upstream import Upstream
     from gateway.adapters.journal import Journal
     from gateway.core.decision import Admit
     from gateway.core.upstreams import UpstreamTarget
     from gateway.proxy.incoming import ClientRequest
-    from gateway.proxy.moments import Moments
-    from gateway.proxy.record import RequestRecord
     from gateway.proxy.respond import Written
     from gateway.proxy.watch import Watch
     from gateway.telemetry.telemetry import Telemetry

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import hdrs
 
+from gateway.accounting.record import RequestRecord
 from gateway.adapters.http.faults import UpstreamAway, UpstreamBusy, UpstreamFault, UpstreamTooSlow
 from gateway.core.answers import Answer, Answers, Asked, error_answer
 from gateway.core.decision import (
@@ -20,8 +21,6 @@ from gateway.core.decision import (
     BodyTooLarge,
     Denial,
     InternalError,
-    MethodNotAllowed,
-    NotFound,
     Overloaded,
     UpstreamFailed,
     UpstreamOverloaded,
@@ -32,24 +31,23 @@ from gateway.core.decision import (
 from gateway.core.denials import refuse
 from gateway.core.facts import RequestFacts
 from gateway.core.headers import rate_limit_lines
-from gateway.core.oddities import REASONS
-from gateway.core.routes import Matched, MethodUnknown, PathAmbiguous, PathOdd, PathUnknown, Route
+from gateway.core.policy import unrouted
+from gateway.core.routes import Matched, Route
 from gateway.proxy.body import BodyGarbledFault, BodyStalledFault, BodyTooLargeFault, ClientGone, read_body
 from gateway.proxy.forward import Forwarder
 from gateway.proxy.read import is_preflight, odd_request, opens_websocket, read_facts, request_id_from
-from gateway.proxy.record import RequestRecord
 from gateway.proxy.respond import CLOSES, GOES_ON, connection_line, own_answer
 from gateway.proxy.watch import Watch
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
     from gateway.access import Access
+    from gateway.accounting.moments import Moments
     from gateway.adapters.http.upstream import Upstream
     from gateway.adapters.journal import Journal
     from gateway.core.cors import Cors
     from gateway.live import Live
     from gateway.proxy.incoming import ClientRequest
-    from gateway.proxy.moments import Moments
     from gateway.proxy.respond import Written
     from gateway.telemetry.telemetry import Telemetry
 
@@ -162,9 +160,9 @@ class Gateway:
                 record.route, cors = wanted, wanted.cors
         if cors is None:
             record.route = None
-            return self._refuse(request, record, _no_route(found))
+            return self._refuse(request, record, unrouted(found))
         record.cors = cors.lines(headers.getall(hdrs.ORIGIN, ()))
-        return self._preflight(request, record, cors) if asks else self._refuse(request, record, _no_route(found))
+        return self._preflight(request, record, cors) if asks else self._refuse(request, record, unrouted(found))
 
     def _preflight(self, request: ClientRequest, record: RequestRecord, cors: Cors) -> Written:
         """Tell a browser what pages of its origin may do, without a key and without the upstream."""
@@ -236,15 +234,3 @@ class Gateway:
         if close:
             self._journal.flush()
         return CLOSES if close else GOES_ON
-
-
-def _no_route(found: Matched) -> Denial:
-    match found:
-        case PathUnknown():
-            return NotFound()
-        case MethodUnknown(allowed):
-            return MethodNotAllowed(allowed)
-        case PathAmbiguous():
-            return BadRequest("The path leads to different routes when it is read in different ways")
-        case PathOdd(oddity):
-            return BadRequest(REASONS[oddity])

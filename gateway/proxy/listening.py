@@ -20,6 +20,8 @@ BACKLOG: Final = 1024
 HANDSHAKE_S: Final = 10.0
 TLS_CLOSE_S: Final = 2.0
 INTERNAL_SHUTDOWN_S: Final = 1.0
+INTERNAL_FIELDS: Final[dict[str, Any]] = {"max_line_size": 131_072, "max_field_size": 131_072, "max_headers": 2000}
+"""Bounds above those that proxies and our own settings have: what is too long is refused by its own name."""
 LINGER_S: Final = 0.5
 RETIRED_LINGER_S: Final = 2.0
 
@@ -30,6 +32,7 @@ class Sockets:
 
     public: socket.socket
     internal: socket.socket
+    decisions: socket.socket | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Listening:
 
     server: PublicServer
     public: asyncio.Server
-    internal: web.SockSite
+    internal: tuple[web.SockSite, ...]
 
     async def drain(self, timeout_s: float) -> None:
         """Take no more connections and let requests in flight finish; who asks for health is answered to the end."""
@@ -55,7 +58,8 @@ class Listening:
 
     async def retire(self, timeout_s: float) -> None:
         """Leave new connections to the worker that has taken this one's place, and let requests in flight finish."""
-        await self.internal.stop()
+        for site in self.internal:
+            await site.stop()
         self.public.close()
         await self.server.finish(RETIRED_LINGER_S, timeout_s)
 
@@ -65,18 +69,21 @@ async def listening(
     server: PublicServer, application: web.Application, sockets: Sockets, contexts: Contexts
 ) -> AsyncIterator[Listening]:
     """Listen with *server* for clients and with *application* for operators while the block runs."""
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=INTERNAL_SHUTDOWN_S)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=INTERNAL_SHUTDOWN_S, **INTERNAL_FIELDS)
     await runner.setup()
     try:
-        internal = web.SockSite(runner, sockets.internal, ssl_context=contexts.internal, backlog=BACKLOG)
-        await internal.start()
+        internal = [web.SockSite(runner, sockets.internal, ssl_context=contexts.internal, backlog=BACKLOG)]
+        if sockets.decisions is not None:
+            internal.append(web.SockSite(runner, sockets.decisions, backlog=BACKLOG))
+        for site in internal:
+            await site.start()
         tls: dict[str, Any] = {}
         if contexts.public is not None:
             tls = {"ssl": contexts.public, "ssl_handshake_timeout": HANDSHAKE_S, "ssl_shutdown_timeout": TLS_CLOSE_S}
         loop = asyncio.get_running_loop()
         public = await loop.create_server(server, sock=sockets.public, backlog=BACKLOG, **tls)
         try:
-            yield Listening(server, public, internal)
+            yield Listening(server, public, tuple(internal))
         finally:
             public.close()
     finally:

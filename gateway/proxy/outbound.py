@@ -11,11 +11,11 @@ from gateway.core.credentials import mentions_key
 from gateway.core.headers import passed_lines
 
 if TYPE_CHECKING:
+    from gateway.accounting.record import RequestRecord
     from gateway.core.decision import Admit
     from gateway.core.paths import Target
     from gateway.proxy.head import RequestHead
     from gateway.proxy.incoming import ClientRequest
-    from gateway.proxy.record import RequestRecord
 
 _TRACE: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
 

@@ -10,6 +10,7 @@ from aiohttp import EMPTY_PAYLOAD, web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
+from gateway.accounting.record import RequestRecord
 from gateway.core.answers import error_answer
 from gateway.core.decision import BadRequest, HeadTimedOut, HeadTooLarge, InternalError, TargetTooLong
 from gateway.core.denials import refuse
@@ -17,17 +18,16 @@ from gateway.proxy.body import BodyGarbledFault
 from gateway.proxy.clients import Clients
 from gateway.proxy.fast import PlainServer
 from gateway.proxy.incoming import Incoming
-from gateway.proxy.record import RequestRecord
 from gateway.proxy.respond import CLOSES, own_answer
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
+    from gateway.accounting.moments import Moments
     from gateway.adapters.journal import Journal
     from gateway.core.snapshot import ConnectionLimits
     from gateway.live import Live
     from gateway.proxy.clients import Client
     from gateway.proxy.handler import Gateway
-    from gateway.proxy.moments import Moments
     from gateway.telemetry.telemetry import Telemetry
 
 WRITE_BUFFER_BYTES: Final = 256 * 1024

@@ -18,9 +18,9 @@ from gateway.proxy.watch import Watched
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
+    from gateway.accounting.record import RequestRecord
     from gateway.adapters.http.answer import UpstreamAnswer
     from gateway.proxy.incoming import ClientRequest, Incoming
-    from gateway.proxy.record import RequestRecord
     from gateway.proxy.respond import Written
     from gateway.proxy.watch import Watch
     from gateway.telemetry.telemetry import Telemetry

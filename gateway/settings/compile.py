@@ -116,6 +116,7 @@ def compile_snapshot(config: Config) -> Snapshot:
         # Where X-API-Key may carry a key, it is removed whatever the list says.
         removed_headers=(*config.headers.removed, *(("X-API-Key",) if config.keys.x_api_key else ())),
         limits_announced=config.limits.ratelimit_fields,
+        socket_trusted=config.sidecar.socket_trusted,
         cors=_cors(config.cors, {method for route in config.routes for method in with_head(route.methods)}),
     )
 

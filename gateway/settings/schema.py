@@ -148,6 +148,19 @@ class Management(Section):
     the same for everyone and name the configured scopes."""
 
 
+class Sidecar(Section):
+    """Decisions for other proxies, which carry the requests themselves."""
+
+    path: PathPrefix = "/_gateway/authz"
+    """Where on the internal listener proxies ask: nginx at /nginx below it, Caddy and Traefik at /forward, Envoy with
+    the prefix /envoy."""
+    socket: Path | None = None
+    """A Unix socket where they may ask too. By default there is none."""
+    socket_trusted: Switch = False
+    """Whether what callers on the socket say of client addresses is believed, as if they were in trusted_proxies. On,
+    only the proxy may reach the socket."""
+
+
 class Webhooks(Section):
     """Calls to the webhooks of keys."""
 
@@ -223,6 +236,8 @@ class Config(Section):
     """Who may manage keys: the built-in login, an outside identity provider. A change needs a restart."""
     management: Management = Management()
     """What the gateway answers itself."""
+    sidecar: Annotated[Sidecar, Needs.START] = Sidecar()
+    """Decisions for other proxies. A change needs a stop and a start."""
     webhooks: Annotated[Webhooks, Needs.RESTART] = Webhooks()
     """Calls to the webhooks of keys. A change needs a restart."""
     drain: Drain = Drain()

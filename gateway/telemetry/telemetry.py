@@ -29,6 +29,13 @@ OTHER_METHOD: Final = "other"
 NO_ROUTE: Final = "none"
 CLIENT_GONE_STATUS: Final = 499
 """Counts for requests whose client went away unanswered."""
+UNKNOWN_STATUS: Final = "unknown"
+"""The class of a status that another proxy did not tell of."""
+
+
+def _unanswered(event: UsageEvent) -> int:
+    """Give what an event without a status counts as; 0 is not known, because another proxy answered."""
+    return CLIENT_GONE_STATUS if event.mode == "proxy" else 0
 
 
 def series_name(metric: Metric, values: tuple[str, ...]) -> str:
@@ -78,7 +85,7 @@ class Telemetry:
 
     def request(self, event: UsageEvent) -> None:
         """Count a request; one that its upstream answered also by its times."""
-        key = (event.route, event.method, (event.status or CLIENT_GONE_STATUS) // 100, event.outcome)
+        key = (event.route, event.method, (event.status or _unanswered(event)) // 100, event.outcome)
         meters = self._meters.get(key)
         if meters is None:
             meters = self._make_meters(event)
@@ -96,9 +103,11 @@ class Telemetry:
     def _make_meters(self, event: UsageEvent) -> _Meters:
         # The client's own word for a method is not a label: there is no end of those.
         known = event.method if event.method in metrics.METHODS else OTHER_METHOD
-        route, upstream, status = event.route, event.upstream, event.status or CLIENT_GONE_STATUS
+        route, upstream, status = event.route, event.upstream, event.status or _unanswered(event)
         return _Meters(
-            self.counter(metrics.REQUESTS, route, known, f"{status // 100}xx", event.outcome),
+            self.counter(
+                metrics.REQUESTS, route, known, f"{status // 100}xx" if status else UNKNOWN_STATUS, event.outcome
+            ),
             self.counter(metrics.REQUEST_BYTES, route),
             self.counter(metrics.RESPONSE_BYTES, route),
             self.histogram(metrics.OVERHEAD, route),

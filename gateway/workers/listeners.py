@@ -8,10 +8,16 @@ does.
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gateway.settings.schema import Listen, Listener
+
+
+SOCKET_MODE: Final = 0o660
+"""For the gateway's user and group: whoever can connect may ask for any decision."""
 
 
 class AddressTaken(Exception):
@@ -21,12 +27,16 @@ class AddressTaken(Exception):
 class Listeners:
     """The sockets of one gateway, bound and not listening yet."""
 
-    def __init__(self, listen: Listen) -> None:
-        """Bind the internal address, and make sure that the public one is free; raises AddressTaken."""
+    def __init__(self, listen: Listen, decisions: Path | None = None) -> None:
+        """Bind the internal address and the Unix socket for *decisions*, and make sure that the public address is free.
+
+        Raises AddressTaken.
+        """
         self._public: dict[int, socket.socket] = {}
         self._listen = listen
         _bound("public", listen.public, shared=False).close()
         self.internal = _bound("internal", listen.internal, shared=False)
+        self.decisions = None if decisions is None else _unix(decisions)
 
     def public(self, place: int) -> socket.socket:
         """Give the public socket of a *place*, bound anew if it was dropped; raises AddressTaken."""
@@ -42,8 +52,27 @@ class Listeners:
     def close(self) -> None:
         """Leave all sockets to the workers that still have them: they are closed when the last of those closes them."""
         self.internal.close()
+        if self.decisions is not None:
+            self.decisions.close()
         for place in list(self._public):
             self.drop(place)
+
+
+def _unix(path: Path) -> socket.socket:
+    """Bind a Unix socket, in the place of one that was left behind."""
+    made = socket.socket(socket.AF_UNIX)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_socket():
+            path.unlink()
+        made.bind(str(path))
+        path.chmod(SOCKET_MODE)
+    except OSError as error:
+        made.close()
+        message = f"cannot listen on {path}: {error.strerror or error}; change sidecar.socket in the settings"
+        raise AddressTaken(message) from None
+    made.setblocking(False)  # noqa: FBT003  # the signature is the socket's
+    return made
 
 
 def _bound(name: str, listener: Listener, *, shared: bool) -> socket.socket:

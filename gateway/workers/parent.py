@@ -69,7 +69,7 @@ class Parent:
         directory = crew.config.state_directory
         counters = directory / "counters"
         counters.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._listeners = Listeners(crew.config.listen)
+        self._listeners = Listeners(crew.config.listen, crew.config.sidecar.socket)
         for old in counters.glob("*.counters"):
             old.unlink()
         self._telemetry = Telemetry(counters / "parent.counters")
@@ -202,6 +202,7 @@ class Parent:
             seat=seat,
             public=self._listeners.public(place),
             internal=self._listeners.internal,
+            decisions=self._listeners.decisions,
         )
 
     def _note(self) -> None:

@@ -38,6 +38,7 @@ class Start:
     seat: int
     public: socket.socket
     internal: socket.socket
+    decisions: socket.socket | None = None
 
 
 class WorkerProcess:
@@ -62,14 +63,18 @@ class WorkerProcess:
         """
         ours, its = socket.socketpair()
         with its:
-            files = (its.fileno(), start.public.fileno(), start.internal.fileno())
+            sockets = {"channel": its, "public": start.public, "internal": start.internal}
+            if start.decisions is not None:
+                sockets["decisions"] = start.decisions
+            files = {name: one.fileno() for name, one in sockets.items()}
             process = await asyncio.create_subprocess_exec(
                 *start.command,
-                *("--channel", str(files[0]), "--public", str(files[1]), "--internal", str(files[2]), str(start.seat)),
+                *(part for name, number in files.items() for part in (f"--{name}", str(number))),
+                str(start.seat),
                 env=dict(start.environ),
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
-                pass_fds=files,
+                pass_fds=tuple(files.values()),
             )
         channel = await Channel.on(ours)
         channel.send({"settings": start.settings()})

@@ -24,7 +24,7 @@ READY_LOOK_S: Final = 0.02
 log = structlog.get_logger()
 
 
-async def work(channel: int, public: int, internal: int, seat: int) -> None:
+async def work(channel: int, public: int, internal: int, decisions: int | None, seat: int) -> None:
     """Be a worker with these inherited sockets, until told to end or the parent is gone.
 
     Raises ChannelClosed when it is gone already, otherwise what `serve` does.
@@ -37,7 +37,8 @@ async def work(channel: int, public: int, internal: int, seat: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, crew.stop)
-    sockets = Sockets(socket.socket(fileno=public), socket.socket(fileno=internal))
+    asking = None if decisions is None else socket.socket(fileno=decisions)
+    sockets = Sockets(socket.socket(fileno=public), socket.socket(fileno=internal), asking)
     await serve(config, settings["since"], seat, sockets, crew.obey)
 
 

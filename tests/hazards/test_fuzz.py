@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from gateway.accounting.record import RequestRecord
 from gateway.core.decision import Admit, Principal
 from gateway.core.facts import RequestFacts
 from gateway.core.headers import identity_lines
@@ -29,7 +30,6 @@ from gateway.proxy.body import framed_body
 from gateway.proxy.head import PlainHeadReader, RequestHead
 from gateway.proxy.outbound import outbound_head
 from gateway.proxy.read import odd_request, read_facts
-from gateway.proxy.record import RequestRecord
 from gateway.settings.schema import REMOVED_HEADERS
 from tests.hazards import TIERS
 from tests.hazards.heads import MUTANTS, anything, mutants

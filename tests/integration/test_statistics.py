@@ -83,6 +83,17 @@ async def test_success_is_a_status_below_400_and_times_are_averaged_in_milliseco
     assert told["averageResponseTime"] == 1.875
 
 
+async def test_what_another_proxy_carried_counts_by_its_decision(ada: Managing) -> None:
+    key_id, account_id = await new_key(ada)
+    await store(
+        ada,
+        event(key_id, account_id, status=None, mode="sidecar"),
+        event(key_id, account_id, status=429, outcome="rate_limit_exceeded", mode="sidecar"),
+    )
+    told = await stats(ada, key_id, "?period=1h")
+    assert (told["successfulRequests"], told["errorRequests"]) == (1, 1)
+
+
 async def test_endpoints_are_told_by_method_busiest_first_ten_at_most(ada: Managing) -> None:
     key_id, account_id = await new_key(ada)
     used = Counter(

@@ -21,9 +21,11 @@ GroupBy = Literal["key", "endpoint", "day", "account"]
 
 _TABLES: Final = {Step.MINUTE: "usage_minutes", Step.HOUR: "usage_hours"}
 _LATENCIES: Final = ", ".join(f"sum(latencies[{number}])::bigint" for number in range(1, LATENCY_COUNTS + 1))
+# Of what another proxy carried the end is not known: what was admitted counts as successful.
+_SUCCESSFUL: Final = "status BETWEEN 1 AND 399 OR (status = 0 AND outcome = 'admitted')"
 _SUMS: Final = (
     "sum(requests)::bigint AS requests, "
-    "coalesce(sum(requests) FILTER (WHERE status BETWEEN 1 AND 399), 0)::bigint AS successes, "
+    f"coalesce(sum(requests) FILTER (WHERE {_SUCCESSFUL}), 0)::bigint AS successes, "
     f"sum(duration_us)::bigint AS duration_us, ARRAY[{_LATENCIES}] AS latencies"
 )
 _GROUPS: Final[dict[GroupBy, str]] = {

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from random import getrandbits
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from gateway.core.events import UsageEvent, encode, uuid7
 from gateway.telemetry.telemetry import NO_ROUTE
 
 if TYPE_CHECKING:
+    from gateway.accounting.moments import Moments
     from gateway.adapters.journal import Journal
     from gateway.core.bucket import Taken
     from gateway.core.facts import RequestFacts
     from gateway.core.keys import KeyRecord
     from gateway.core.routes import Route
     from gateway.core.snapshot import Snapshot
-    from gateway.proxy.moments import Moments
     from gateway.telemetry.telemetry import Telemetry
 
 UNKNOWN_ENDPOINT: Final = "unknown"
@@ -28,6 +28,8 @@ class RequestRecord:
     *entropy* are 32 random hexadecimal digits, of which all ids of the request are made. They need not be secret.
     *cors* are lines of the answer's head, whatever the answer is; *trailers* is whether the client understands those.
     """
+
+    mode: ClassVar = "proxy"
 
     __slots__ = (
         "_began",
@@ -113,7 +115,16 @@ class RequestRecord:
             self.bytes_in,
             self.bytes_out,
             self.snapshot.version,
+            self.mode,
         )
         if self.recorded:
             journal.append(encode(event))
         telemetry.request(event)
+
+
+class DecisionRecord(RequestRecord):
+    """The record of a request that another proxy carries: of one that is admitted the end is not known."""
+
+    mode = "sidecar"
+
+    __slots__ = ()

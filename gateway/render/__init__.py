@@ -1,0 +1,1 @@
+"""Configurations of other proxies, made from our own: pure text, which asks the sidecar for every decision."""

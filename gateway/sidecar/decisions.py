@@ -1,0 +1,148 @@
+"""One decision, from top to bottom: original request → facts → route → `Access.check` → answer, and its usage event.
+
+The same steps as those of a proxied request, with another reader and another writer; there is no second policy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from aiohttp import web
+
+from gateway.accounting.record import DecisionRecord
+from gateway.core.answers import error_answer
+from gateway.core.decision import AddressNotAllowed, Admit, BadRequest, InternalError, NotFound, UsageUnrecordable
+from gateway.core.denials import refuse
+from gateway.core.facts import RequestFacts
+from gateway.core.policy import unrouted
+from gateway.core.routes import Route
+from gateway.sidecar.answer import admitted, refused
+from gateway.sidecar.dialects import Dialect, NotTold, read_original
+from gateway.sidecar.read import SOCKET_PEER, read_client, read_facts, too_large, unremovable
+from gateway.telemetry import metrics
+
+if TYPE_CHECKING:
+    from gateway.access import Access
+    from gateway.accounting.moments import Moments
+    from gateway.adapters.journal import Journal
+    from gateway.core.decision import Denial
+    from gateway.live import Live
+    from gateway.sidecar.dialects import Original
+    from gateway.sidecar.read import Client
+    from gateway.telemetry.telemetry import Telemetry
+
+log = structlog.get_logger()
+
+CALLERS_REMEMBERED_MAX: Final = 100
+_TOKEN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def decision_routes(decisions: Decisions, endpoint: str) -> list[web.RouteDef]:
+    """Give the routes of *decisions*: the endpoint and everything below it, with any method."""
+    return [web.route("*", endpoint, decisions), web.route("*", endpoint + "/{rest:.*}", decisions)]
+
+
+class Decisions:
+    """Answers proxies that ask for a decision; called once for every request of theirs."""
+
+    def __init__(
+        self,
+        live: Live[Any],
+        access: Access,
+        journal: Journal,
+        telemetry: Telemetry,
+        moments: Moments,
+        *,
+        endpoint: str,
+        refuse_unrecorded: bool = False,
+    ) -> None:
+        """Answer below the path *endpoint*. With *refuse_unrecorded* a full journal admits nothing."""
+        self._live = live
+        self._access = access
+        self._journal = journal
+        self._telemetry = telemetry
+        self._moments = moments
+        self._endpoint = endpoint
+        self._refuse_unrecorded = refuse_unrecorded
+        self._strangers: set[str] = set()
+
+    async def __call__(self, request: web.Request) -> web.Response:
+        """Decide; whatever happens, nothing but an admission is answered with 200, and it is recorded."""
+        # The path as it came: what aiohttp makes of it has been read once more.
+        original = read_original(request.method, request.raw_path.removeprefix(self._endpoint), request.headers)
+        method = original.method if not isinstance(original, NotTold) else "-"
+        peername = None if request.transport is None else request.transport.get_extra_info("peername")
+        peer = peername[0] if isinstance(peername, tuple) else ""
+        snapshot = self._live.current
+        client = read_client(request.headers, peer, snapshot)
+        record = DecisionRecord(method, client.address, self._moments.now(), snapshot)
+        told = request.headers.get("X-Request-Id", "")
+        record.request_id = told if _TOKEN_ID.fullmatch(told) else record.request_id
+        try:
+            return await self._decide(request, original, client, record)
+        except asyncio.CancelledError:
+            record.outcome = "client_gone"
+            raise
+        except Exception:
+            log.exception("bug", request_id=record.request_id)
+            return self._refuse(original.dialect, record, InternalError())
+        finally:
+            record.finish(self._journal, self._telemetry, self._moments)
+            self._journal.flush()
+
+    async def _decide(
+        self, request: web.Request, original: Original | NotTold, client: Client, record: DecisionRecord
+    ) -> web.Response:
+        snapshot, dialect = record.snapshot, original.dialect
+        if isinstance(original, NotTold):
+            return self._refuse(dialect, record, BadRequest(original.reason))
+        facts = read_facts(original, request.headers, client, snapshot)
+        if not isinstance(facts, RequestFacts):
+            return self._refuse(dialect, record, facts)
+        record.facts = facts
+        if dialect is Dialect.NGINX:
+            odd = unremovable((name for name, _ in request.raw_headers), snapshot)
+            if odd is not None:
+                return self._refuse(dialect, record, odd)
+
+        route = snapshot.routes.match(facts.method, facts.target)
+        if not isinstance(route, Route):
+            return self._refuse(dialect, record, unrouted(route))
+        if route.upstream is None:
+            # It is for the gateway itself, which the proxy asks in its own right.
+            return self._refuse(dialect, record, NotFound())
+        record.route = route
+
+        if self._refuse_unrecorded and self._journal.full:
+            record.recorded = False
+            return self._refuse(dialect, record, UsageUnrecordable())
+        verdict = await self._access.check(facts, route, snapshot)
+        record.key = verdict.key
+        decision = verdict.decision
+        if not isinstance(decision, Admit):
+            if isinstance(decision, AddressNotAllowed) and not client.known:
+                self._hint(client.address)
+            return self._refuse(dialect, record, decision)
+        record.taken = verdict.taken
+        large = too_large(request.headers, route)
+        if large is not None:
+            return self._refuse(dialect, record, large)
+        return admitted(decision, route, facts.target, verdict.taken, record.request_id)
+
+    def _refuse(self, dialect: Dialect, record: DecisionRecord, denial: Denial) -> web.Response:
+        refusal = refuse(denial)
+        record.outcome, record.status = refusal.code, refusal.status
+        self._telemetry.add(metrics.DENIALS, 1, refusal.code)
+        answer = error_answer(refusal, record.request_id, record.now)
+        record.bytes_out = len(answer.body)
+        return refused(answer, dialect, record.taken, record.request_id)
+
+    def _hint(self, caller: str) -> None:
+        """Say once to the operator why a caller's clients pass no address list."""
+        if caller not in self._strangers and len(self._strangers) < CALLERS_REMEMBERED_MAX:
+            self._strangers.add(caller)
+            setting = "sidecar.socket_trusted" if caller == SOCKET_PEER else "trusted_proxies"
+            log.warning("client address not believed", caller=caller, setting=setting)
