@@ -28,7 +28,7 @@ from gateway.core.oddities import Oddity
 from gateway.core.routes import Pattern, Route, RouteTable
 from gateway.proxy.body import framed_body
 from gateway.proxy.head import PlainHeadReader, RequestHead
-from gateway.proxy.outbound import Removed, outbound_head
+from gateway.proxy.outbound import outbound_head
 from gateway.proxy.read import odd_request, read_facts
 from gateway.settings.schema import REMOVED_HEADERS
 from tests.hazards import TIERS
@@ -81,7 +81,6 @@ class Pipeline:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.snapshot = replace(SNAPSHOT, routes=RouteTable(ROUTES), removed_headers=REMOVED_HEADERS)
-        self.removed = Removed.compile(self.snapshot)
         self.admit = replace(ADMIT, identity=identity_lines(ADMIT.principal or Principal("", "", (), "")))
 
     def parsed(self, raw: bytes) -> tuple[list[Parsed], bool]:
@@ -129,7 +128,7 @@ class Pipeline:
                 continue
             record.route = route
             framing, body = framed_body(request, record)
-            start, rest = outbound_head(request, record, self.admit, self.removed, framing)
+            start, rest = outbound_head(request, record, self.admit, framing)
             yield route, record, start + b"target:80" + rest, body if isinstance(body, bytes) else None
             if head.should_close:
                 return
