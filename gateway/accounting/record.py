@@ -6,6 +6,8 @@ from random import getrandbits
 from time import perf_counter
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from msgspec import Struct
+
 from gateway.core.events import UsageEvent, encode, uuid7
 from gateway.telemetry.telemetry import NO_ROUTE
 
@@ -22,64 +24,43 @@ if TYPE_CHECKING:
 UNKNOWN_ENDPOINT: Final = "unknown"
 
 
-class RequestRecord:
+class RequestRecord(Struct):
     """Collects while the request is served; `finish` is called once, before the last byte of the answer leaves.
 
     *entropy* are 32 random hexadecimal digits, of which all ids of the request are made. They need not be secret.
     *cors* are lines of the answer's head, whatever the answer is; *trailers* is whether the client understands those.
     """
 
-    mode: ClassVar = "proxy"
+    mode: ClassVar[str] = "proxy"
 
-    __slots__ = (
-        "_began",
-        "_finished",
-        "bytes_in",
-        "bytes_out",
-        "cors",
-        "entropy",
-        "facts",
-        "from_trusted",
-        "key",
-        "method",
-        "now",
-        "outcome",
-        "peer",
-        "recorded",
-        "request_id",
-        "route",
-        "snapshot",
-        "status",
-        "taken",
-        "target",
-        "trailers",
-        "upstream_us",
-    )
+    method: str
+    peer: str
+    now: float
+    snapshot: Snapshot
+    entropy: str = ""
+    request_id: str = ""
+    facts: RequestFacts | None = None
+    from_trusted: bool = False
+    route: Route | None = None
+    key: KeyRecord | None = None
+    taken: Taken | None = None
+    outcome: str = "admitted"
+    recorded: bool = True
+    cors: bytes = b""
+    trailers: bool = False
+    status: int | None = None
+    target: str | None = None
+    upstream_us: int | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    _began: float = 0.0
+    _finished: bool = False
 
-    def __init__(self, method: str, peer: str, now: float, snapshot: Snapshot) -> None:
+    def __post_init__(self) -> None:
         """Begin: the request's head has been read."""
         self._began = perf_counter()
-        self._finished = False
-        self.method = method
-        self.peer = peer
-        self.now = now
-        self.snapshot = snapshot
         self.entropy = getrandbits(128).to_bytes(16, "big").hex()
         self.request_id = "req_" + self.entropy[:16]
-        self.facts: RequestFacts | None = None
-        self.from_trusted = False
-        self.route: Route | None = None
-        self.key: KeyRecord | None = None
-        self.taken: Taken | None = None
-        self.outcome = "admitted"
-        self.recorded = True
-        self.cors = b""
-        self.trailers = False
-        self.status: int | None = None
-        self.target: str | None = None
-        self.upstream_us: int | None = None
-        self.bytes_in = 0
-        self.bytes_out = 0
 
     def finish(self, journal: Journal, telemetry: Telemetry, moments: Moments) -> None:
         """Write the usage event and count; once, however often it is called."""
@@ -125,6 +106,4 @@ class RequestRecord:
 class DecisionRecord(RequestRecord):
     """The record of a request that another proxy carries: of one that is admitted the end is not known."""
 
-    mode = "sidecar"
-
-    __slots__ = ()
+    mode: ClassVar[str] = "sidecar"

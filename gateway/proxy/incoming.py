@@ -111,7 +111,8 @@ class Incoming(web.BaseRequest):
     @property
     def unread(self) -> bool:
         """Whether what comes next is not the next request: a part of the body, or another protocol."""
-        if self.head.upgrade and self.head.headers[hdrs.UPGRADE].lower() == "websocket":
+        head = self.head
+        if head.upgrade and (head.method == "CONNECT" or head.headers.get(hdrs.UPGRADE, "").lower() == "websocket"):
             return True  # aiohttp reads no more requests, whatever the answer is.
         return self.has_stream and not self.stream.is_eof()
 

@@ -68,7 +68,7 @@ def _gateway(directory: Path, dsn: str, redis: str, upstream: str, path: Path) -
         **os.environ,
         "DATABASE_URL": dsn,
         "REDIS_URL": redis,
-        "BUDGETS_URL": upstream,
+        **dict.fromkeys(("BUDGETS_URL", "CUSTOMERS_URL", "PRODUCTS_URL"), upstream),
         "GATEWAY_STATE": str(state),
         "GATEWAY_SECRET_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
         "GATEWAY_ADDRESS": "127.0.0.1",

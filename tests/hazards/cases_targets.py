@@ -127,6 +127,8 @@ LINES: dict[str, tuple[int, Outcome | None]] = {
     f"{'A' * 30} {PATH} HTTP/1.1": (400, served(f"{'A' * 30} {PATH} HTTP/1.1", why="it passes on any method")),
     f" {PATH} HTTP/1.1": (400, None),
     "CONNECT customers:80 HTTP/1.1": (400, None),
+    "CONNECT / HTTP/1.1": (404, said(405, "it says so of the method, whatever the path is")),
+    f"CONNECT {PATH} HTTP/1.1": (405, None),
     "OPTIONS * HTTP/1.1": (400, None),
     "PRI * HTTP/2.0": (400, None),
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -15,22 +17,16 @@ if TYPE_CHECKING:
     from gateway.core.upstreams import UpstreamTarget
 
 
-class UpstreamAnswer:
+class UpstreamAnswer(Struct):
     """The head of an answer, and as much of its body as came with it. Whoever has it must call `release` at the end."""
 
-    __slots__ = ("_connection", "_endpoint", "_exchange", "_upstream", "fields", "reason", "status")
-
-    def __init__(
-        self, upstream: Upstream, endpoint: Endpoint, connection: UpstreamConnection, exchange: Exchange
-    ) -> None:
-        """Wrap an exchange whose head has come."""
-        self._upstream = upstream
-        self._endpoint = endpoint
-        self._connection = connection
-        self._exchange = exchange
-        self.status = exchange.status
-        self.reason = exchange.reason
-        self.fields: list[Field] = exchange.fields
+    status: int
+    reason: bytes
+    fields: list[Field]
+    _exchange: Exchange
+    _connection: UpstreamConnection
+    _endpoint: Endpoint
+    _upstream: Upstream
 
     @property
     def target(self) -> UpstreamTarget:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -14,54 +16,31 @@ NEVER: Final = float("inf")
 _LENGTH_SIZE: Final = len(b"content-length")
 
 
-class Exchange:
+class Exchange(Struct):
     """One request and its answer. *answered* resolves when the head is here, or fails with an UpstreamFault.
 
-    *deadline* is on the loop's clock. With *upgrade* the answer may be 101; then *switched* is set, and what comes is
-    not HTTP any more. *trailers* are the fields after the body.
+    *bodiless* is when the answer to this method never has a body (HEAD). *deadline* is on the loop's clock. With
+    *upgrade* the answer may be 101; then *switched* is set, and what comes is not HTTP any more. *trailers* are the
+    fields after the body.
     """
 
-    __slots__ = (
-        "answered",
-        "bodiless",
-        "buffered",
-        "chunks",
-        "complete",
-        "deadline",
-        "fault",
-        "fields",
-        "idle_s",
-        "reason",
-        "status",
-        "switched",
-        "total_deadline",
-        "touched",
-        "trailers",
-        "upgrade",
-        "wanted",
-    )
-
-    def __init__(
-        self, answered: asyncio.Future[None], bodiless: bool, idle_s: float, deadline: float, total_deadline: float
-    ) -> None:
-        """Begin an exchange; *bodiless* when the answer to this method never has a body (HEAD)."""
-        self.answered = answered
-        self.bodiless = bodiless
-        self.idle_s = idle_s
-        self.total_deadline = total_deadline
-        self.deadline = deadline
-        self.status = 0
-        self.reason = b""
-        self.fields: list[Field] = []
-        self.chunks: list[bytes] = []
-        self.buffered = 0
-        self.complete = False
-        self.touched = False
-        self.upgrade = False
-        self.switched = False
-        self.trailers: list[Field] | None = None
-        self.fault: UpstreamFault | None = None
-        self.wanted: asyncio.Future[None] | None = None
+    answered: asyncio.Future[None]
+    bodiless: bool
+    idle_s: float
+    deadline: float
+    total_deadline: float
+    upgrade: bool = False
+    status: int = 0
+    reason: bytes = b""
+    fields: list[Field] = []
+    chunks: list[bytes] = []
+    buffered: int = 0
+    complete: bool = False
+    touched: bool = False
+    switched: bool = False
+    trailers: list[Field] | None = None
+    fault: UpstreamFault | None = None
+    wanted: asyncio.Future[None] | None = None
 
     @property
     def length(self) -> int | None:

@@ -132,8 +132,7 @@ class Upstream:
                     began = self._loop.time()
                 answered = self._loop.create_future()
                 deadline = min(ends, began + timeouts.first_byte_s) if isinstance(body, bytes) else ends
-                exchange = Exchange(answered, method == "HEAD", timeouts.idle_s, deadline, ends)
-                exchange.upgrade = upgrade
+                exchange = Exchange(answered, method == "HEAD", timeouts.idle_s, deadline, ends, upgrade)
                 endpoint.busy.add(connection)
                 if self._sweeper is None:
                     self._sweep_soon()
@@ -154,7 +153,9 @@ class Upstream:
                     raise
                 if endpoint.failing and exchange.status < self._failing_status:
                     self.endpoints.succeeded(endpoint)
-                return UpstreamAnswer(self, endpoint, connection, exchange)
+                return UpstreamAnswer(
+                    exchange.status, exchange.reason, exchange.fields, exchange, connection, endpoint, self
+                )
         except BaseException:
             admission.leave()
             raise

@@ -14,9 +14,12 @@ from gateway.core.credentials import NoCredential
 from gateway.core.decision import (
     AddressNotAllowed,
     Admit,
+    BadRequest,
     KeyExpired,
     KeyRevoked,
     KeySuspended,
+    MethodNotAllowed,
+    NotFound,
     Principal,
     ScopeMissing,
 )
@@ -24,9 +27,10 @@ from gateway.core.facts import RequestFacts
 from gateway.core.headers import identity_lines
 from gateway.core.keys import KeyRecord, KeyStatus
 from gateway.core.network import AddressSet
+from gateway.core.oddities import REASONS, Oddity
 from gateway.core.paths import Target
-from gateway.core.policy import HOUR_MS, admission, decide, public_admission, refusal
-from gateway.core.routes import Pattern, Route
+from gateway.core.policy import HOUR_MS, admission, decide, public_admission, refusal, unrouted
+from gateway.core.routes import Matched, MethodUnknown, PathAmbiguous, PathOdd, PathUnknown, Pattern, Route
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,3 +168,16 @@ def test_all_addresses_of_an_ipv6_subscriber_share_a_bucket() -> None:
 )
 def test_nothing_that_a_client_varies_changes_its_bucket(facts: RequestFacts) -> None:
     assert ask(KEY, facts) == ask(KEY)
+
+
+@pytest.mark.parametrize(
+    ("found", "denial"),
+    [
+        (PathUnknown(), NotFound()),
+        (MethodUnknown(("GET", "POST")), MethodNotAllowed(("GET", "POST"))),
+        (PathAmbiguous(), BadRequest("The path leads to different routes when it is read in different ways")),
+        (PathOdd(Oddity.SEMICOLON), BadRequest(REASONS[Oddity.SEMICOLON])),
+    ],
+)
+def test_without_a_route_it_is_said_why(found: Matched, denial: Denial) -> None:
+    assert unrouted(found) == denial
