@@ -1,9 +1,10 @@
 """Rotation: which addresses of an upstream get requests, judged by how they answer.
 
 An address that fails several times in a row is *failing*. It is *ejected*, for longer each time, unless too many are;
-when its time is over it gets one request on trial, and comes back with its success. When all are failing the rotation
-is open, like a circuit breaker: nothing is sent but one request on trial at a time, which is how the upstream's return
-is noticed. Active checks, where there are some, overrule all of it: what they call unhealthy gets nothing.
+when its time is over it gets one request on trial, and comes back with its success. When all are failing, all get
+requests again, since there is nobody better; with a circuit breaker the rotation is open instead: nothing is sent but
+one request on trial at a time. Active checks, where there are some, overrule all of it: what they call unhealthy gets
+nothing.
 """
 
 from __future__ import annotations
@@ -74,15 +75,21 @@ class Rotation:
         self._turn = 0
 
     @staticmethod
-    def is_open(everyone: Sequence[Condition]) -> bool:
-        """Say whether there is nobody to send requests to."""
+    def all_fail(everyone: Sequence[Condition]) -> bool:
+        """Say whether nobody answers as it should."""
         return all(one.failing or not one.healthy for one in everyone)
+
+    def is_open(self, everyone: Sequence[Condition]) -> bool:
+        """Say whether there is nobody to send requests to."""
+        if self._rules.circuit_breaker:
+            return self.all_fail(everyone)
+        return not any(one.healthy for one in everyone)
 
     def usable(self, everyone: Sequence[C]) -> list[C]:
         """List those that get requests: none while the rotation is open."""
         if self.is_open(everyone):
             return []
-        return [one for one in everyone if one.healthy and not one.ejected]
+        return [one for one in everyone if one.healthy and (not one.ejected or self.all_fail(everyone))]
 
     def failed(self, one: Condition, everyone: Sequence[Condition], now: float) -> bool:
         """Count a failure of *one*, and say whether that ejected it."""
@@ -130,7 +137,7 @@ class Rotation:
             chosen = willing[self._turn % len(willing)]
         else:
             due = [one for one in willing if one.ejected and one.due <= now]
-            if not due:
+            if not due or self.all_fail(everyone):
                 return None
             chosen = due[0]
         chosen.on_trial = chosen.watched = True
@@ -138,7 +145,7 @@ class Rotation:
 
     def next_trial(self, everyone: Sequence[Condition]) -> float:
         """Give when somebody's time has come, NEVER if nobody waits for it. While open, whoever asks is told."""
-        if self.is_open(everyone):
+        if self.all_fail(everyone):
             return NEVER
         return min((one.due for one in everyone if one.ejected and one.healthy and not one.on_trial), default=NEVER)
 

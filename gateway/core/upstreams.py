@@ -67,13 +67,17 @@ class Retries:
 
 @dataclass(frozen=True, slots=True)
 class Ejection:
-    """When an address is passed over, and for how long; *server_errors* says whether a 5xx is a failure."""
+    """When an address is passed over, and for how long; *server_errors* says whether a 5xx is a failure.
+
+    With *circuit_breaker* requests are refused while all addresses are failing, otherwise they go on being tried.
+    """
 
     consecutive_failures: int = 5
     server_errors: bool = False
     first_s: float = 5.0
     longest_s: float = 60.0
     max_percent: int = 50
+    circuit_breaker: bool = False
 
 
 @dataclass(frozen=True, slots=True)

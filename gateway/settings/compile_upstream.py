@@ -48,6 +48,7 @@ def compile_upstream(name: str, upstream: Upstream) -> UpstreamSettings:
             first_s=ejection.first_s,
             longest_s=ejection.longest_s,
             max_percent=ejection.max_percent,
+            circuit_breaker=ejection.circuit_breaker,
         ),
         probe_s=ejection.probe_s,
         health=None if upstream.health is None else _health(upstream.health),

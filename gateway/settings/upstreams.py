@@ -131,8 +131,11 @@ class UpstreamEjection(Section):
     """Seconds that an address is passed over at most. After them one request is tried on it."""
     max_percent: Whole = Field(default=50, ge=0, le=100)
     """Per cent of the addresses that may be passed over at once; the last one never is."""
+    circuit_breaker: Switch = False
+    """Whether requests get 503 at once while all addresses fail, but for one each probe_s that is tried, one at a time.
+    Otherwise they go on being tried, on all addresses, and get 502 or 504."""
     probe_s: Number = Field(default=0.5, gt=0, le=60)
-    """While all addresses fail, requests get 503 at once, but for one each probe_s that is tried, one at a time."""
+    """Seconds between two requests that an open circuit breaker lets through."""
 
     @model_validator(mode="after")
     def _growing(self) -> Self:

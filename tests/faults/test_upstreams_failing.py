@@ -66,7 +66,7 @@ def scene(
 ) -> Iterator[Scene]:
     port = free_port()
     pair, products = (Backend(), Backend()), Backend()
-    quick = {"consecutive_failures": 3, "first_s": 0.5, "longest_s": 1, "probe_s": 0.2}
+    quick = {"consecutive_failures": 3, "first_s": 0.5, "longest_s": 1, "probe_s": 0.2, "circuit_breaker": True}
     timeouts = {"connect_s": 0.5, "first_byte_s": FIRST_BYTE_S, "idle_s": 1, "total_s": 5}
     upstreams = settings(products.url)["upstreams"] | {
         "budgets": {"targets": [f"http://127.0.0.1:{port}"], "timeouts": timeouts, "ejection": quick},

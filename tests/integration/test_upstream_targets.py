@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 
-QUICK = {"ejection": Ejection(consecutive_failures=2, first_s=0.3, longest_s=0.6), "probe_s": 0.1}
+QUICK = {"ejection": Ejection(consecutive_failures=2, first_s=0.3, longest_s=0.6, circuit_breaker=True), "probe_s": 0.1}
 GARBAGE = raw(b"garbage\r\n\r\n", close=True)
 
 
@@ -148,6 +148,17 @@ async def test_an_upstream_that_refuses_is_asked_by_one_at_a_time_and_found_agai
         assert recovered < 0.5
         assert not asker.upstream.is_away
         assert states(asker) == ["serving"]
+
+
+async def test_without_a_circuit_breaker_an_upstream_that_is_gone_is_tried_by_all(backend: Backend) -> None:
+    backend.answer = GARBAGE
+    async with aclosing(Asker(backend.port, ejection=Ejection(consecutive_failures=2))) as asker:
+        for _ in range(20):
+            with pytest.raises(UpstreamGarbled):
+                await asker.ask()
+        assert (asker.upstream.is_away, len(backend.requests)) == (True, 20)
+        backend.answer = plain()
+        await asker.ask()
 
 
 async def until_answered(asker: Asker) -> float:

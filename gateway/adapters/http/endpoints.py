@@ -42,7 +42,7 @@ class Endpoints:
         "_settings",
         "_timer",
         "_turn",
-        "_was_open",
+        "_was_away",
         "everyone",
         "leaving",
     )
@@ -61,7 +61,7 @@ class Endpoints:
         self._ejected = ejected
         self._rotation = Rotation(settings.ejection, settings.probe_s)
         self._timer: asyncio.TimerHandle | None = None
-        self._was_open = False
+        self._was_away = False
         self.everyone = [
             self._make(target, address) for target in settings.targets if (address := fixed_address(target))
         ]
@@ -71,13 +71,13 @@ class Endpoints:
 
     @property
     def is_open(self) -> bool:
-        """Whether there are addresses, and all of them are failing or unhealthy."""
+        """Whether there are addresses, and none of them is to be asked."""
         return bool(self.everyone) and self._rotation.is_open(self.everyone)
 
     @property
     def is_away(self) -> bool:
-        """Whether no address can be used: all are failing or unhealthy, or there is none."""
-        return not self.everyone or self.is_open
+        """Whether no address answers as it should: all are failing or unhealthy, or there is none."""
+        return self._rotation.all_fail(self.everyone)
 
     def by_target(self) -> dict[str, list[Endpoint]]:
         """Give the addresses of each target, by its name; none while a name has not been looked up."""
@@ -186,9 +186,9 @@ class Endpoints:
         settled = bool(usable) and due > self._loop.time()
         if settled and due < NEVER:
             self._timer = self._loop.call_at(due, self._arrange)
-        if self._was_open != self.is_open:
-            self._was_open = not self._was_open
-            log.warning("upstream away" if self._was_open else "upstream back", upstream=self._settings.name)
+        if self.everyone and self._was_away != self.is_away:
+            self._was_away = not self._was_away
+            log.warning("upstream away" if self._was_away else "upstream back", upstream=self._settings.name)
         self._arranged(self._turn, settled)
 
 

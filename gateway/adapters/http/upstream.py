@@ -76,7 +76,7 @@ class Upstream:
 
     @property
     def is_away(self) -> bool:
-        """Whether no address can be used: all are failing or unhealthy, or there is none."""
+        """Whether no address answers as it should: all are failing or unhealthy, or there is none."""
         return self.endpoints.is_away
 
     @property
@@ -153,9 +153,8 @@ class Upstream:
                     raise
                 if endpoint.failing and exchange.status < self._failing_status:
                     self.endpoints.succeeded(endpoint)
-                return UpstreamAnswer(
-                    exchange.status, exchange.reason, exchange.fields, exchange, connection, endpoint, self
-                )
+                start = (exchange.status, exchange.reason, exchange.fields)
+                return UpstreamAnswer(*start, exchange, connection, endpoint, self)
         except BaseException:
             admission.leave()
             raise

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from gateway.core.rotation import NEVER, STATES, Condition, Rotation
 from gateway.core.upstreams import Ejection, HealthCheck
 
-RULES = Ejection(consecutive_failures=3, first_s=5, longest_s=60, max_percent=50)
+RULES = Ejection(consecutive_failures=3, first_s=5, longest_s=60, max_percent=50, circuit_breaker=True)
+WITHOUT_BREAKER = Ejection(consecutive_failures=3, first_s=5, longest_s=60, max_percent=50)
 CHECKS = HealthCheck("/health", healthy_after=2, unhealthy_after=3)
 
 
@@ -206,3 +207,26 @@ def test_few_failures_are_trouble_but_no_more(failures: int) -> None:
     fail(rotation, a, [a], failures)
     assert a.watched
     assert rotation.usable([a]) == [a]
+
+
+def test_without_a_circuit_breaker_all_are_asked_while_all_fail() -> None:
+    rotation, everyone = Rotation(WITHOUT_BREAKER, 0.5), [Condition(), Condition()]
+    for one in everyone:
+        fail(rotation, one, everyone)
+    assert [one.state for one in everyone] == ["ejected", "failing"]
+    assert rotation.all_fail(everyone)
+    assert not rotation.is_open(everyone)
+    assert rotation.usable(everyone) == everyone
+    assert rotation.trial(everyone, 100) is None
+    assert rotation.next_trial(everyone) == NEVER
+    rotation.succeeded(everyone[1], 1)
+    assert rotation.usable(everyone) == [everyone[1]]
+    assert rotation.trial(everyone, 5) is everyone[0]
+
+
+def test_without_a_circuit_breaker_what_checks_call_unhealthy_gets_nothing() -> None:
+    rotation, everyone = Rotation(WITHOUT_BREAKER, 0.5), [Condition(), Condition()]
+    for one in everyone:
+        one.healthy = False
+    assert rotation.is_open(everyone)
+    assert rotation.usable(everyone) == []

@@ -74,7 +74,7 @@ def test_everything_that_is_set_reaches_those_who_forward(loaded: Load, tmp_path
         f"targets: [https://a], balance: least_connections, resolve_s: 5, concurrent_max: 7, queue_max: 3, "
         f"queue_s: 0.2, required: true, retries: {{ratio: 0.1, floor_per_s: 1}}, "
         f"ejection: {{consecutive_failures: 2, server_errors: true, first_s: 1, longest_s: 9, max_percent: 30, "
-        f"probe_s: 2}}, health: {{path: /up, interval_s: 3, timeout_s: 1, healthy_after: 4, unhealthy_after: 5, "
+        f"circuit_breaker: true, probe_s: 2}}, health: {{path: /up, interval_s: 3, timeout_s: 1, healthy_after: 4, unhealthy_after: 5, "
         f"expected_status: [200, 204]}}, "
         f"tls: {{ca: {authority.file}, certificate: {certificate}, key: {key}, server_name: x.internal}}",
     )
@@ -85,7 +85,7 @@ def test_everything_that_is_set_reaches_those_who_forward(loaded: Load, tmp_path
         resolve_s=5,
         tls=Tls(str(authority.file), str(certificate), str(key), "x.internal"),
         retries=Retries(0.1, 1),
-        ejection=Ejection(2, server_errors=True, first_s=1, longest_s=9, max_percent=30),
+        ejection=Ejection(2, server_errors=True, first_s=1, longest_s=9, max_percent=30, circuit_breaker=True),
         probe_s=2,
         health=HealthCheck("/up", 3, 1, 4, 5, frozenset({200, 204})),
         concurrent_max=7,
