@@ -17,7 +17,7 @@ from gateway.telemetry.logs import configure_logs
 from gateway.workers.channel import Channel, ChannelClosed
 
 if TYPE_CHECKING:
-    from gateway.app import Worker
+    from gateway.assembly import Worker
 
 READY_LOOK_S: Final = 0.02
 
