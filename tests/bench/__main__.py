@@ -23,7 +23,7 @@ from gateway.embedded.listening import free_port
 from tests.bench import load
 from tests.bench.stack import started_gateway
 
-PATH = "/api/public/budgets/5"
+PATH = "/api/public/budgets/"
 SETTLE_S = 1.2
 """What the requests leave to do, such as shipping their usage events, is over by then, and is theirs."""
 
