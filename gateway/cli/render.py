@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.cli.run import config_option, load_or_exit
-from gateway.render.nginx import NotRenderable, nginx_configuration
+from gateway.render.caddy import caddy_configuration
+from gateway.render.front import Front, NotRenderable, Place
+from gateway.render.nginx import nginx_configuration
 from gateway.settings.compile import compile_snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from gateway.settings.schema import Config, Listener
@@ -20,41 +23,48 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # listened on
 
 @click.group("render")
 def render() -> None:
-    """Write the configuration of another proxy, which carries the requests and asks the gateway for decisions."""
+    """Write the configuration of another proxy, which carries the requests and asks the gateway for decisions.
+
+    Decisions are asked for on sidecar.socket, if it is set, or on the internal listener; name the proxy in
+    trusted_proxies, or set sidecar.socket_trusted, or keys with an address list are refused.
+    """
 
 
 @render.command("nginx")
 @click.option("--listen", default="80", show_default=True, help="Where nginx listens, as its directive has it.")
 @config_option
 def nginx(config_file: Path, listen: str) -> None:
-    """Write an nginx.conf to standard output.
+    """Write an nginx.conf to standard output, for `nginx -c`."""
+    _write(nginx_configuration, config_file, listen)
 
-    Decisions are asked for on sidecar.socket, if it is set, or on the internal listener; name nginx in trusted_proxies,
-    or set sidecar.socket_trusted, or keys with an address list are refused.
-    """
+
+@render.command("caddy")
+@click.option("--listen", default=":80", show_default=True, help="The address of the site; a name gets a certificate.")
+@config_option
+def caddy(config_file: Path, listen: str) -> None:
+    """Write a Caddyfile to standard output, for `caddy run --config`."""
+    _write(caddy_configuration, config_file, listen)
+
+
+def _write(configuration: Callable[[Front], str], config_file: Path, listen: str) -> None:
     try:
-        text = for_nginx(load_or_exit(config_file), listen)
+        text = configuration(front(load_or_exit(config_file), listen))
     except NotRenderable as error:
         raise click.ClickException(str(error)) from None
     click.echo(text, nl=False)
 
 
-def for_nginx(config: Config, listen: str) -> str:
-    """Give the nginx.conf that goes with *config*."""
-    return nginx_configuration(
+def front(config: Config, listen: str) -> Front:
+    """Give what the configurations of proxies that listen on *listen* are made of."""
+    socket = config.sidecar.socket
+    return Front(
         compile_snapshot(config),
-        listen=listen,
-        decisions=_decisions(config),
-        endpoint=config.sidecar.path,
-        gateway=_address(config.listen.public),
+        listen,
+        _place(config.listen.internal) if socket is None else Place(path=str(socket.absolute())),
+        _place(config.listen.public),
+        config.sidecar.path,
     )
 
 
-def _decisions(config: Config) -> str:
-    socket = config.sidecar.socket
-    return _address(config.listen.internal) if socket is None else f"unix:{socket.absolute()}"
-
-
-def _address(listener: Listener) -> str:
-    host = _EVERYWHERE.get(listener.address, listener.address)
-    return f"[{host}]:{listener.port}" if ":" in host else f"{host}:{listener.port}"
+def _place(listener: Listener) -> Place:
+    return Place(_EVERYWHERE.get(listener.address, listener.address), listener.port)
