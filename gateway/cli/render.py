@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +10,8 @@ import click
 from gateway.cli.run import config_option, load_or_exit
 from gateway.render.caddy import caddy_configuration
 from gateway.render.front import Front, NotRenderable, Place
+from gateway.render.haproxy import haproxy_configuration
+from gateway.render.haproxy_lua import haproxy_script
 from gateway.render.nginx import nginx_configuration
 from gateway.settings.compile import compile_snapshot
 
@@ -44,6 +47,21 @@ def nginx(config_file: Path, listen: str) -> None:
 def caddy(config_file: Path, listen: str) -> None:
     """Write a Caddyfile to standard output, for `caddy run --config`."""
     _write(caddy_configuration, config_file, listen)
+
+
+@render.command("haproxy")
+@click.option("--listen", default=":80", show_default=True, help="Where HAProxy listens, as `bind` has it.")
+@click.option("--lua", is_flag=True, help="Write the Lua script rather than the haproxy.cfg that loads it.")
+@click.option(
+    "--script", default="/etc/haproxy/gateway.lua", show_default=True, help="Where haproxy.cfg finds the script."
+)
+@config_option
+def haproxy(config_file: Path, listen: str, script: str, *, lua: bool) -> None:
+    """Write a haproxy.cfg to standard output, for `haproxy -f`, or with --lua the script that it loads.
+
+    Write both at the same time.
+    """
+    _write(haproxy_script if lua else partial(haproxy_configuration, script=script), config_file, listen)
 
 
 def _write(configuration: Callable[[Front], str], config_file: Path, listen: str) -> None:
