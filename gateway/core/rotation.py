@@ -49,6 +49,13 @@ class Condition:
         self.streak = 0
         self.watched = watched
 
+    def inherit(self, before: Condition) -> None:
+        """Begin where *before* is, which the same address had under settings that are no longer in force."""
+        self.failures, self.failing, self.recovered = before.failures, before.failing, before.recovered
+        self.ejected, self.ejections, self.due = before.ejected, before.ejections, before.due
+        self.healthy, self.streak = before.healthy, before.streak
+        self.watched = self.watched or before.watched
+
     @property
     def state(self) -> str:
         """One of STATES; what is failing may get requests all the same, because too many others do as well."""

@@ -159,6 +159,25 @@ class Endpoints:
         self.everyone = [one for one in self.everyone if one.target is not target] + now
         self._arrange()
 
+    def inherit(self, before: Endpoints, *, connections: bool) -> None:
+        """Take over how the addresses that stay were doing *before* the settings changed, and *connections* that wait.
+
+        A name that has not been looked up yet goes on standing for what it stood for.
+        """
+        for target in self._settings.targets:
+            known = {one.address: one for one in before.everyone if one.target.place == target.place}
+            if not any(one.target is target for one in self.everyone):
+                self.everyone += [self._make(target, address) for address in known]
+            for one in self.everyone:
+                if one.target is target and one.address in known:
+                    one.inherit(known[one.address])
+                    if connections:
+                        one.take_connections(known[one.address])
+        if self._settings.health is None:
+            for one in self.everyone:
+                one.healthy, one.streak = True, 0
+        self._arrange()
+
     def close(self) -> None:
         """Keep no connection any more."""
         if self._timer is not None:
