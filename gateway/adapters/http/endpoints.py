@@ -59,7 +59,7 @@ class Endpoints:
         self._loop = loop
         self._arranged = arranged
         self._ejected = ejected
-        self._rotation = Rotation(settings.ejection, settings.probe_s)
+        self._rotation = Rotation(settings.ejection, settings.probe_s, checks=settings.health is not None)
         self._timer: asyncio.TimerHandle | None = None
         self._was_away = False
         self.everyone = [
@@ -144,6 +144,8 @@ class Endpoints:
         if self._rotation.checked(one, well=well, rules=self._settings.health, now=self._loop.time()):
             log.warning("health changed", upstream=self._settings.name, target=one.target.name, healthy=one.healthy)
             self._arrange()
+        elif one.failing:
+            self._arrange()  # It may be tried now, or not any more.
 
     def replace(self, target: UpstreamTarget, addresses: Collection[str]) -> None:
         """Go over to *addresses* for a target; those that stay keep their connections and their standing."""

@@ -247,3 +247,22 @@ def test_a_target_is_the_same_place_whatever_its_weight() -> None:
     target = UpstreamTarget("127.0.0.1", 80, "127.0.0.1", weight=2)
     assert target.place == UpstreamTarget("127.0.0.1", 80, "other").place
     assert target.place != UpstreamTarget("127.0.0.1", 80, "127.0.0.1", tls=True).place
+
+
+def test_with_checks_a_request_is_risked_only_on_what_a_check_has_found_well_since_it_failed() -> None:
+    for breaker in (False, True):
+        rules = HealthCheck("/", healthy_after=2, unhealthy_after=2)
+        rotation = Rotation(Ejection(consecutive_failures=1, first_s=1, circuit_breaker=breaker), 0.5, checks=True)
+        everyone = [Condition(), Condition()] if not breaker else [Condition()]
+        one = everyone[0]
+        rotation.checked(one, well=True, rules=rules, now=0)
+        rotation.failed(one, everyone, 0)
+        assert rotation.trial(everyone, 9) is None
+        assert rotation.next_trial(everyone) == NEVER
+        rotation.checked(one, well=False, rules=rules, now=9)
+        assert rotation.trial(everyone, 9) is None
+        rotation.checked(one, well=True, rules=rules, now=9)
+        assert rotation.trial(everyone, 9) is one
+        assert rotation.trial(everyone, 9) is None
+        rotation.failed(one, everyone, 10)
+        assert rotation.trial(everyone, 99) is None
