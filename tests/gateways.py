@@ -21,6 +21,7 @@ from gateway.adapters.postgres.keys import CreatedKey, NewKey, create_key
 from gateway.embedded.listening import free_port
 from gateway.workers.control import give_order
 from tests.demos import wait_until
+from tests.nursery import fork
 from tests.servers import execute, gone
 from tests.wire import Wire, fresh_address
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from gateway.workers.control import Outcome
     from tests.backends import Backend
+    from tests.nursery import Forked
     from tests.wire import Answer
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +53,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 class Gateway:
     """`gateway run` as a process, with its state in *directory*; *url* and *admin_url* are where it serves.
 
-    It may open as many *descriptors* as are given.
+    It may open as many *descriptors* as are given. It is *forked* unless it needs a start of its own.
     """
 
     def __init__(
@@ -85,13 +87,14 @@ class Gateway:
             "GATEWAY_ADMIN_PORT": str(self.admin_port),
             "GATEWAY_SECRET_KEY": base64.b64encode(b"k" * 32).decode(),
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self.forked = descriptors is None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self._directory, self._checked_from = ROOT, 0
         self._secrets: list[str] = []
         self._known: dict[tuple[str, ...], str] = {}
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> subprocess.Popen[bytes] | Forked:
         """The parent of the workers."""
         assert self._process
         return self._process
@@ -136,6 +139,7 @@ class Gateway:
     def run_from(self, directory: Path) -> None:
         """Run the package that is installed in *directory* from now on."""
         self.environ["PYTHONPATH"] = str(directory)
+        self.forked = False
         self._directory = directory
 
     def forget_log(self) -> None:
@@ -144,10 +148,14 @@ class Gateway:
 
     def begin(self, *arguments: str) -> None:
         """Start the process and wait for nothing."""
-        command = [sys.executable, "-m", "gateway", "run", "-c", str(self.config), *arguments]
+        arguments = ("run", "-c", str(self.config), *arguments)
+        command = [sys.executable, "-m", "gateway", *arguments]
         if self._descriptors is not None:
             command = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(self._descriptors), *command]
         with self._output.open("ab") as output:
+            if self.forked:
+                self._process = fork(arguments, self.environ, output.fileno())
+                return
             self._process = subprocess.Popen(
                 command, stdout=output, stderr=output, env=self.environ, cwd=self._directory, start_new_session=True
             )
