@@ -1,14 +1,14 @@
 """Outcomes: what proxies report of requests that were decided on here, brought into the journal.
 
 Whose journal that is does not matter: the event may be another worker's or instance's, or not stored yet. Postgres
-completes each event once, and what is reported again changes nothing, so a proxy may send a report as often as it likes.
+completes each event once, and what is reported again changes nothing, so a proxy may report as often as it likes.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
-from gateway.core.outcomes import AHEAD_S, LATE_S, Outcome, began_at, encode, read_report
+from gateway.core.outcomes import AHEAD_S, LATE_S, NUMBER_MAX, STATUS_MAX, STATUS_MIN, Outcome, began_at, encode, read_report
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -45,10 +45,12 @@ class Outcomes:
         """Record how the request of the usage event *event_id* ended, by the end of this loop turn, and say whether.
 
         *event_id* is what a decision calls X-Gateway-Event-Id. Times are in microseconds, bytes those of bodies; what
-        is None is not known. It is `malformed` when no event has such an id, `late` a day after the request, and
+        is None is not known. It is `malformed` when no event can have that id or such numbers, `late` a day after the request, and
         `dropped` when the journal has no room or too much is reported at once; the same may be reported again.
         """
-        taken = self._judge(event_id)
+        known = [number for number in (duration_us, bytes_in, bytes_out, upstream_us) if number is not None]
+        sound = STATUS_MIN <= status <= STATUS_MAX and min(known) >= 0 and max(known) <= NUMBER_MAX
+        taken = self._judge(event_id) if sound else "malformed"
         if taken == "accepted":
             self._journal.append(encode(Outcome(event_id, status, duration_us, bytes_in, bytes_out, upstream_us)))
         self._counters[taken][0] += 1.0

@@ -17,18 +17,20 @@ LATE_S: Final = 86_400.0
 AHEAD_S: Final = 3600.0
 """How far the clock of the instance that decided may be ahead of ours."""
 TIME_MAX_S: Final = 31 * 86_400.0
-_BYTES_MAX: Final = 2**53
+STATUS_MIN: Final = 100
+STATUS_MAX: Final = 599
+NUMBER_MAX: Final = 2**53
 _EVENT_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-8[0-9a-f]{3}-[0-9a-f]{12}")
 
 _Seconds = Annotated[float, Meta(ge=0, le=TIME_MAX_S)]
-_Bytes = Annotated[int, Meta(ge=0, le=_BYTES_MAX)]
+_Bytes = Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
 
 
 class Report(Struct, rename="camel"):
     """A line of a report. Times are in seconds; what is None the proxy does not know. Other members mean nothing."""
 
     id: str
-    status: Annotated[int, Meta(ge=100, le=599)]
+    status: Annotated[int, Meta(ge=STATUS_MIN, le=STATUS_MAX)]
     seconds: _Seconds
     bytes_in: _Bytes | None = None
     bytes_out: _Bytes | None = None
