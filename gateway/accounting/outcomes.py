@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
-from gateway.core.outcomes import AHEAD_S, LATE_S, NUMBER_MAX, STATUS_MAX, STATUS_MIN, Outcome, began_at, encode, read_report
+from gateway.core.outcomes import (
+    AHEAD_S,
+    LATE_S,
+    NUMBER_MAX,
+    STATUS_MAX,
+    STATUS_MIN,
+    Outcome,
+    began_at,
+    encode,
+    read_report,
+)
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:

@@ -120,7 +120,9 @@ async def test_an_outcome_waits_for_an_event_that_another_worker_ships_later(usa
     assert (await usage.event(event_id))["status"] == 200
 
 
-@pytest.mark.parametrize("members", [{"mode": "proxy", "status": 200}, {"mode": "proxy"}, {"status": 403, "outcome": "ip"}])
+@pytest.mark.parametrize(
+    "members", [{"mode": "proxy", "status": 200}, {"mode": "proxy"}, {"status": 403, "outcome": "ip"}]
+)
 async def test_what_the_gateway_knows_itself_is_not_changed(usage: Usage, members: dict[str, Any]) -> None:
     event_id = new_id()
     await usage.store(decided(event_id, **members), outcome(event_id, 418))
