@@ -55,11 +55,11 @@ class Outcomes:
         """Record how the request of the usage event *event_id* ended, by the end of this loop turn, and say whether.
 
         *event_id* is what a decision calls X-Gateway-Event-Id. Times are in microseconds, bytes those of bodies; what
-        is None is not known. It is `malformed` when no event can have that id or such numbers, `late` a day after the request, and
-        `dropped` when the journal has no room or too much is reported at once; the same may be reported again.
+        is None is not known. It is `malformed` when no event can have that id or such numbers, `late` a day after the
+        request, and `dropped` when the journal has no room or too much is reported at once; then it may come again.
         """
-        known = [number for number in (duration_us, bytes_in, bytes_out, upstream_us) if number is not None]
-        sound = STATUS_MIN <= status <= STATUS_MAX and min(known) >= 0 and max(known) <= NUMBER_MAX
+        numbers = [number for number in (duration_us, bytes_in, bytes_out, upstream_us) if number is not None]
+        sound = STATUS_MIN <= status <= STATUS_MAX and min(numbers) >= 0 and max(numbers) <= NUMBER_MAX
         taken = self._judge(event_id) if sound else "malformed"
         if taken == "accepted":
             self._journal.append(encode(Outcome(event_id, status, duration_us, bytes_in, bytes_out, upstream_us)))

@@ -100,11 +100,13 @@ def worker(channel: int, public: int, internal: int, seat: int, **sidecar: int |
     """Be one worker of a parent, which starts it with sockets that it inherits; settings come on the channel."""
     from gateway.adapters.journal import JournalError  # noqa: PLC0415  # a worker's imports are its own
     from gateway.app import SchemaRefused  # noqa: PLC0415  # see above
+    from gateway.proxy.server import require_compiled_parser  # noqa: PLC0415  # see above
     from gateway.workers.channel import ChannelClosed  # noqa: PLC0415  # see above
     from gateway.workers.process import CANNOT_START  # noqa: PLC0415  # see above
     from gateway.workers.worker import work  # noqa: PLC0415  # see above
 
     try:
+        require_compiled_parser()
         _run_fast(work(channel, public, internal, seat, **sidecar))
     except ChannelClosed:
         sys.exit(0)

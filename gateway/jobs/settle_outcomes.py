@@ -37,7 +37,7 @@ class OutcomeSettler:
             telemetry.add(metrics.OUTCOMES_SETTLED, 0, result)  # What begins at one has not increased.
 
     async def run(self) -> None:
-        """Settle after each batch that this worker brought, less and less often what waits, and now and then the rest."""
+        """Settle after each batch that this worker brought, what waits ever less often, and now and then the rest."""
         loop = asyncio.get_running_loop()
         seen, wait_s, due = -1, self._interval_s, loop.time()
         while True:

@@ -140,20 +140,20 @@ class DecisionConnection(asyncio.Protocol):
         if self._head is None and self._transport is not None:
             self._transport.close()
 
-    def _take(self, data: bytes) -> None:
-        """Take the first question of *data*, which is not empty, and keep the rest for later."""
+    def _take(self, data: bytes) -> bool:
+        """Take the first question of *data*, if it has one, and keep the rest for later."""
         end = data.find(_END) + len(_END)
         if end < len(_END):
             if len(data) < AHEAD_MAX:
                 self._wait_for_the_rest(data)
             else:
                 self._hand_over(data)
-            return
+            return False
         whole = end == len(data)
         head = self._reader.read(data if whole else data[:end], self._server.endpoint)
         if head is None:
             self._hand_over(data)
-            return
+            return False
         self._ahead = b"" if whole else data[end:]
         self._head = head
         self._on_time()
@@ -161,6 +161,7 @@ class DecisionConnection(asyncio.Protocol):
             self.task = self._server.loop.create_task(self._serve())
         elif self._next is not None:
             self._next.set_result(None)
+        return True
 
     async def _serve(self) -> None:
         """Answer one question after another, until the connection is closed, lost or handed over."""
@@ -180,12 +181,15 @@ class DecisionConnection(asyncio.Protocol):
                     return
                 self._head = None
                 if self._ahead:
-                    self._take(self._ahead)
+                    goes_on = self._take(self._ahead)
                     transport.resume_reading()
-                if self._head is None and self._transport is not None:
-                    self._next = server.loop.create_future()
-                    await self._next
-                    self._next = None
+                    if goes_on:
+                        continue
+                if self._transport is None:
+                    return
+                self._next = server.loop.create_future()
+                await self._next
+                self._next = None
         finally:
             self._head = None
             if self._transport is not None:

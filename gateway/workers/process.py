@@ -65,9 +65,8 @@ class WorkerProcess:
         ours, its = socket.socketpair()
         with its:
             sockets = {"channel": its, "public": start.public, "internal": start.internal}
-            for name, one in (("decisions", start.decisions), ("reports", start.reports)):
-                if one is not None:
-                    sockets[name] = one
+            optional = {"decisions": start.decisions, "reports": start.reports}
+            sockets |= {name: one for name, one in optional.items() if one is not None}
             files = {name: one.fileno() for name, one in sockets.items()}
             process = await asyncio.create_subprocess_exec(
                 *start.command,

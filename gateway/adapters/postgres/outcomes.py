@@ -29,10 +29,13 @@ WAITING_MAX: Final = 100_000
 PATIENCE: Final = timedelta(hours=1)
 """How long an outcome waits for its event to be shipped; then there is no such event."""
 
+# The day of an event is that of the time in its id: the first 48 bits, in milliseconds.
 _KEEP: Final = """
 INSERT INTO usage_outcomes (id, day, status, duration_us, upstream_us, bytes_in, bytes_out)
 SELECT DISTINCT ON ("outcomeOf") "outcomeOf",
-    (to_timestamp(('x' || translate(left("outcomeOf"::text, 13), '-', ''))::bit(48)::bigint / 1000.0) AT TIME ZONE 'UTC')::date,
+    (to_timestamp(
+        ('x' || translate(left("outcomeOf"::text, 13), '-', ''))::bit(48)::bigint / 1000.0
+    ) AT TIME ZONE 'UTC')::date,
     status, "durationUs", "upstreamUs", "bytesIn", "bytesOut"
 FROM json_to_recordset($1::json) AS outcome (
     "outcomeOf" uuid, status smallint, "durationUs" bigint, "upstreamUs" bigint, "bytesIn" bigint, "bytesOut" bigint
@@ -40,7 +43,7 @@ FROM json_to_recordset($1::json) AS outcome (
 ORDER BY "outcomeOf"
 ON CONFLICT DO NOTHING
 """
-_WAITING: Final = f"SELECT count(*) FROM (SELECT FROM usage_outcomes LIMIT {WAITING_MAX}) AS waiting"  # noqa: S608  # all of it is constant
+_WAITING: Final = "SELECT count(*) FROM (SELECT FROM usage_outcomes LIMIT $1) AS waiting"
 # Who finds an outcome taken leaves it to whoever took it. What an event says already is never changed.
 _SETTLE: Final = f"""
 WITH due AS MATERIALIZED (
@@ -65,7 +68,7 @@ _GIVE_UP: Final = "DELETE FROM usage_outcomes WHERE reported_at < now() - $1::in
 
 @dataclass(slots=True)
 class Settled:
-    """How many outcomes completed their events, repeated what was known, and are of no event; and if some still wait."""
+    """How many outcomes completed their events, repeated what was known, and are of no event; if some wait still."""
 
     completed: int = 0
     repeated: int = 0
@@ -85,7 +88,7 @@ class PostgresOutcomes:
 
     async def keep(self, connection: Connection, outcomes: Sequence[bytes]) -> None:
         """Keep the journal's *outcomes*, in the transaction of *connection*, until they are settled."""
-        if await connection.fetchval(_WAITING) >= WAITING_MAX:
+        if await connection.fetchval(_WAITING, WAITING_MAX) >= WAITING_MAX:
             self._lost += len(outcomes)
             return
         await connection.execute(_KEEP, f"[{b','.join(outcomes).decode()}]")
@@ -98,7 +101,9 @@ class PostgresOutcomes:
             async with self._database.connection(SETTLE_TIMEOUT_S) as connection:
                 taken = BATCH
                 while taken == BATCH:
-                    taken, completed = await connection.fetchrow(_SETTLE)
+                    row = await connection.fetchrow(_SETTLE)
+                    assert row is not None
+                    taken, completed = row
                     settled.completed += completed
                     settled.repeated += taken - completed
                 tag = await connection.execute(_GIVE_UP, self._patience)
