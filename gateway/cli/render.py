@@ -81,6 +81,7 @@ def front(config: Config, listen: str) -> Front:
         _place(config.listen.internal) if socket is None else Place(path=str(socket.absolute())),
         _place(config.listen.public),
         config.sidecar.path,
+        config.sidecar.syslog,
     )
 
 

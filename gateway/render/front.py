@@ -54,7 +54,7 @@ class Front:
     """A proxy that listens on *listen*, in its own words.
 
     *decisions* is where the sidecar answers below the path *endpoint*, *gateway* the public listener, which answers
-    login and key management itself.
+    login and key management itself. *reports* is where reports are taken over syslog, as `host:port` or `unix:/path`.
     """
 
     snapshot: Snapshot
@@ -62,6 +62,7 @@ class Front:
     decisions: Place
     gateway: Place
     endpoint: str
+    reports: str | None = None
 
 
 def not_carried(snapshot: Snapshot, *kinds: str) -> Iterator[str]:
