@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.core.snapshot import Snapshot
-    from gateway.core.upstreams import Timeouts, UpstreamSettings
+    from gateway.core.upstreams import Timeouts
     from gateway.render.front import Front, Place
 
 TOLD: Final = {
