@@ -13,6 +13,7 @@ from gateway.core.families import MEMBERS
 from gateway.core.headers import ALWAYS_REMOVED, HOP_BY_HOP
 from gateway.core.upstreams import Balance
 from gateway.render.nginx_refusals import error_pages, refusals
+from gateway.render.nginx_reports import reporting
 from gateway.render.nginx_text import block, comment, duration, pattern, server_address
 
 if TYPE_CHECKING:
@@ -62,9 +63,8 @@ def nginx_configuration(
 ) -> str:
     """Give the text of a whole nginx.conf that listens on *listen*.
 
-    *decisions* is the server where the sidecar answers below the path *endpoint*, *gateway* that of the public
-    listener, which answers login and key management itself, *reports* where it takes reports over syslog; all as nginx
-    writes servers. Raises NotRenderable.
+    Servers, as nginx writes them: *decisions* where the sidecar answers below the path *endpoint*, *gateway* that of
+    the public listener, for login and key management, *reports* where it takes syslog. Raises NotRenderable.
     """
     lines = [
         f"# Written by `gateway render nginx` from the settings of version {snapshot.version}. Do not edit it: change",
@@ -77,7 +77,7 @@ def nginx_configuration(
             "http",
             [
                 "server_tokens off;",
-                *_reports(reports),
+                *reporting(reports),
                 "types { }",
                 "keepalive_timeout 75s;",
                 "client_header_timeout 10s;",
@@ -101,21 +101,6 @@ def _not_carried(snapshot: Snapshot) -> Iterator[str]:
     for what, names in (("CORS", cors), ("WebSocket", tunnels)):
         if names:
             yield from comment(f"NOT CARRIED: {what}, which these routes have: {', '.join(names)}.")
-
-
-def _reports(server: str | None) -> Iterator[str]:
-    """Tell the gateway how each request ended that it decided on and that was admitted."""
-    if server is None:
-        yield "access_log off;   # the gateway records every decision as a usage event"
-        return
-    yield from comment("The gateway records every decision as a usage event; these lines tell it how requests ended.")
-    yield from block("map $content_length $gateway_bytes_in", ['"~^[0-9]{1,15}$" $content_length;', "default null;"])
-    times = ['"~(?<gateway_last_time>[0-9.]+)$" $gateway_last_time;', "default null;"]
-    yield from block("map $upstream_header_time $gateway_upstream_time", times)
-    yield "log_format gateway_outcome escape=json"
-    yield """    '{"id":"$gateway_event_id","status":$status,"seconds":$request_time,"bytesIn":$gateway_bytes_in,'"""
-    yield """    '"bytesOut":$body_bytes_sent,"upstreamSeconds":$gateway_upstream_time}';"""
-    yield f"access_log syslog:server={server},nohostname,tag=gateway gateway_outcome if=$gateway_event_id;"
 
 
 def _servers(snapshot: Snapshot, decisions: str, gateway: str) -> Iterator[str]:
