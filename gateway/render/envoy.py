@@ -1,0 +1,171 @@
+"""Envoy: a complete bootstrap that asks for each request at `ext_authz`, and sends what was decided on.
+
+Envoy chooses nothing by the path: the way to the upstream and the target that is sent are fields of the decision,
+which it cannot get from a client, for it takes those away first. So there is one reading of the path.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from gateway.render.envoy_clusters import DECISIONS, clusters
+from gateway.render.envoy_fields import BODY_LENGTH, before_decision, exchanged, for_decision
+from gateway.render.envoy_refusals import UNDECIDED, local_replies
+from gateway.render.envoy_routes import BUFFER, BUFFERED_MAX, route_configuration, unbuffered
+from gateway.render.envoy_types import FILTERS, place, seconds, typed
+from gateway.render.yaml_text import document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.core.snapshot import Snapshot
+
+DECISION_S: Final = 5.0
+STATUSES: Final = {"code": UNDECIDED}
+
+
+class Place(NamedTuple):
+    """A host and a port, or the *path* of a Unix socket."""
+
+    host: str
+    port: int
+    path: str | None = None
+
+
+def envoy_configuration(
+    snapshot: Snapshot, *, listen: Place, decisions: Place, endpoint: str, gateway: Place, grpc: bool = False
+) -> str:
+    """Give the text of a whole bootstrap that listens at *listen*.
+
+    *decisions* is where the sidecar answers, below the path *endpoint* or, with *grpc*, as Envoy's own service;
+    *gateway* is the public listener, which answers login and key management itself. Raises NotRenderable.
+    """
+    fields = exchanged(snapshot)
+    return document(
+        {
+            f"# Written by `gateway render envoy` from the settings of version {snapshot.version}. Do not edit it:": None,
+            "# change gateway.yaml and write it again. Tested with Envoy 1.40; 1.35 or later is needed.": None,
+            **dict.fromkeys(_not_carried(snapshot)),
+            "static_resources": {
+                "listeners": [_listener(snapshot, listen, _asking(endpoint, grpc=grpc))],
+                "clusters": list(
+                    clusters(snapshot, fields, decisions=place(*decisions), gateway=place(*gateway), grpc=grpc)
+                ),
+            },
+        }
+    )
+
+
+def _not_carried(snapshot: Snapshot) -> Iterator[str]:
+    """Warn of what routes have and Envoy does not do for them."""
+    routes = [route for route in snapshot.routes.routes if route.upstream is not None]
+    lacking = {
+        "CORS": [route.name for route in routes if route.cors is not None],
+        "WebSocket": [route.name for route in routes if route.websocket_idle_s is not None],
+        "the limit of bodies without a declared length": unbuffered(snapshot),
+    }
+    yield from (f"# NOT CARRIED: {what}, of these routes: {', '.join(names)}." for what, names in lacking.items() if names)
+
+
+def _listener(snapshot: Snapshot, listen: Place, asking: dict[str, Any]) -> dict[str, Any]:
+    chains = []
+    trusted = [_network(text) for text in snapshot.trusted_proxies.texts]
+    if trusted:
+        chains.append(
+            {
+                "# Trusted proxies, which say where a request came from.": None,
+                "filter_chain_match": {"source_prefix_ranges": trusted},
+                "filters": [_connection_manager(snapshot, asking, trusted=True)],
+            }
+        )
+    chains.append({"# Everybody else.": None, "filters": [_connection_manager(snapshot, asking, trusted=False)]})
+    return {"name": "clients", "address": place(*listen), "filter_chains": chains}
+
+
+def _network(text: str) -> dict[str, Any]:
+    address, _, length = text.partition("/")
+    return {"address_prefix": address, "prefix_len": int(length or (128 if ":" in address else 32))}
+
+
+def _connection_manager(snapshot: Snapshot, asking: dict[str, Any], *, trusted: bool) -> dict[str, Any]:
+    connections, requests = snapshot.connection_limits, snapshot.request_limits
+    config = typed(
+        f"{FILTERS}.network.http_connection_manager.v3.HttpConnectionManager",
+        **{
+            "stat_prefix": "clients",
+            "# The path is never changed: what is decided on is what came.": None,
+            "normalize_path": False,
+            "merge_slashes": False,
+            "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
+            "# Who the client is: its address is added to X-Forwarded-For, which only a trusted proxy may begin.": None,
+            "use_remote_address": True,
+            "xff_num_trusted_hops": 1 if trusted else 0,
+            "generate_request_id": False,
+            "server_header_transformation": "PASS_THROUGH",
+            "max_request_headers_kb": max(-(-requests.head_max_bytes // 1024), 1),
+            "common_http_protocol_options": {
+                "idle_timeout": seconds(connections.idle_s),
+                "max_headers_count": requests.fields_max,
+                "headers_with_underscores_action": "ALLOW",
+            },
+            "request_headers_timeout": seconds(connections.head_s),
+            "stream_idle_timeout": seconds(requests.body_idle_s),
+            "early_header_mutation_extensions": [before_decision(snapshot, trusted=trusted)],
+            "http_filters": _filters(snapshot, asking),
+            "local_reply_config": local_replies(),
+            "route_config": route_configuration(snapshot),
+        },
+    )
+    return {"name": "envoy.filters.network.http_connection_manager", "typed_config": config}
+
+
+def _filters(snapshot: Snapshot, asking: dict[str, Any]) -> list[dict[str, Any]]:
+    buffer = typed(f"{FILTERS}.http.buffer.v3.Buffer", max_request_bytes=BUFFERED_MAX)
+    router = typed(f"{FILTERS}.http.router.v3.Router", suppress_envoy_headers=True)
+    return [
+        for_decision(),
+        {"name": "envoy.filters.http.ext_authz", "typed_config": asking},
+        {"name": BUFFER, "disabled": True, "typed_config": buffer},
+        {"name": "envoy.filters.http.router", "typed_config": router},
+    ]
+
+
+def _asking(endpoint: str, *, grpc: bool) -> dict[str, Any]:
+    told = [_exactly(name) for name in ("authorization", "x-api-key", "x-forwarded-for", BODY_LENGTH)]
+    return typed(
+        f"{FILTERS}.http.ext_authz.v3.ExtAuthz",
+        **{
+            "transport_api_version": "V3",
+            "# Without a decision nothing is admitted.": None,
+            "failure_mode_allow": False,
+            "status_on_error": STATUSES,
+            "# The route is looked for again when it has been decided on.": None,
+            "clear_route_cache": True,
+            "allowed_headers": {"patterns": told},
+            **(_by_grpc() if grpc else _by_http(endpoint)),
+        },
+    )
+
+
+def _by_http(endpoint: str) -> dict[str, Any]:
+    upstream = [{"prefix": "x-gateway-"}, _exactly("x-request-id")]
+    client = [{"prefix": "x-ratelimit-"}, *(_exactly(name) for name in ("x-request-id", "ratelimit", "ratelimit-policy"))]
+    return {
+        "http_service": {
+            "server_uri": {"uri": "http://gateway", "cluster": DECISIONS, "timeout": seconds(DECISION_S)},
+            "path_prefix": f"{endpoint}/envoy",
+            "authorization_response": {
+                "allowed_upstream_headers": {"patterns": upstream},
+                "allowed_client_headers_on_success": {"patterns": client},
+            },
+        }
+    }
+
+
+def _by_grpc() -> dict[str, Any]:
+    service = {"envoy_grpc": {"cluster_name": DECISIONS}, "timeout": seconds(DECISION_S)}
+    return {"encode_raw_headers": True, "grpc_service": service}
+
+
+def _exactly(name: str) -> dict[str, Any]:
+    return {"exact": name}
