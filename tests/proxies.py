@@ -7,11 +7,13 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from gateway.cli.render import for_nginx
+from gateway.cli.render import for_envoy, for_nginx
 from gateway.embedded.listening import free_port
 from gateway.settings.load import load
 from tests.demos import wait_until
@@ -22,7 +24,6 @@ from tests.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from gateway.embedded.postgres import EmbeddedPostgres
     from gateway.embedded.valkey import EmbeddedValkey
@@ -60,6 +61,26 @@ def nginx(gateway: Gateway, directory: Path) -> Iterator[Proxy]:
     process = subprocess.Popen([*command, f"{main} daemon off;"])
     try:
         assert wait_until(lambda: _listens(port), 5), (directory / "error.log").read_text()
+        yield Proxy(port)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@contextlib.contextmanager
+def envoy(gateway: Gateway, directory: Path, *, grpc: bool = False) -> Iterator[Proxy]:
+    """Run Envoy as the gateway's configuration says, with its files in *directory*."""
+    program = Path(sys.executable).parent / "envoy"
+    port = free_port()
+    file = directory / "envoy.yaml"
+    file.write_text(for_envoy(load(gateway.config, gateway.environ), f"127.0.0.1:{port}", grpc=grpc))
+    command = [program, "-c", file, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
+    checked = subprocess.run([*command, "--mode", "validate"], check=False, capture_output=True, text=True, timeout=20)
+    assert checked.returncode == 0, checked.stderr
+    with (directory / "output").open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        assert wait_until(lambda: _listens(port), 10), (directory / "output").read_text()
         yield Proxy(port)
     finally:
         process.terminate()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.cli.run import config_option, load_or_exit
+from gateway.render import envoy_clusters
+from gateway.render.envoy import Place, envoy_configuration
 from gateway.render.nginx import NotRenderable, nginx_configuration
 from gateway.settings.compile import compile_snapshot
 
@@ -39,6 +41,40 @@ def nginx(config_file: Path, listen: str) -> None:
     click.echo(text, nl=False)
 
 
+@render.command("envoy")
+@click.option("--listen", default="0.0.0.0:10000", show_default=True, metavar="ADDRESS:PORT", help="Where it listens.")
+@click.option("--grpc", is_flag=True, help="Ask at sidecar.grpc, by Envoy's own protocol, rather than by HTTP.")
+@config_option
+def envoy(config_file: Path, listen: str, *, grpc: bool) -> None:
+    """Write a bootstrap of Envoy to standard output, for `envoy -c`.
+
+    Decisions are asked for on sidecar.socket, if it is set, or on the internal listener; name Envoy in trusted_proxies,
+    or set sidecar.socket_trusted, or keys with an address list are refused.
+    """
+    try:
+        text = for_envoy(load_or_exit(config_file), listen, grpc=grpc)
+    except envoy_clusters.NotRenderable as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(text, nl=False)
+
+
+def for_envoy(config: Config, listen: str, *, grpc: bool = False) -> str:
+    """Give the bootstrap that goes with *config*; raises NotRenderable."""
+    address, _, port = listen.rpartition(":")
+    if not port.isdigit():
+        raise envoy_clusters.NotRenderable("--listen is not an address and a port, such as 0.0.0.0:10000")
+    socket = config.sidecar.socket
+    on_socket = Place("", 0, str(socket.absolute())) if socket is not None else _place(config.listen.internal)
+    return envoy_configuration(
+        compile_snapshot(config),
+        listen=Place(address.strip("[]"), int(port)),
+        decisions=on_socket,
+        endpoint=config.sidecar.path,
+        gateway=_place(config.listen.public),
+        grpc=grpc,
+    )
+
+
 def for_nginx(config: Config, listen: str) -> str:
     """Give the nginx.conf that goes with *config*."""
     return nginx_configuration(
@@ -54,6 +90,10 @@ def for_nginx(config: Config, listen: str) -> str:
 def _decisions(config: Config) -> str:
     socket = config.sidecar.socket
     return _address(config.listen.internal) if socket is None else f"unix:{socket.absolute()}"
+
+
+def _place(listener: Listener) -> Place:
+    return Place(_EVERYWHERE.get(listener.address, listener.address), listener.port)
 
 
 def _address(listener: Listener) -> str:

@@ -13,7 +13,7 @@ from gateway.render.envoy_fields import BODY_LENGTH, before_decision, exchanged,
 from gateway.render.envoy_refusals import UNDECIDED, local_replies
 from gateway.render.envoy_routes import BUFFER, BUFFERED_MAX, route_configuration, unbuffered
 from gateway.render.envoy_types import FILTERS, place, seconds, typed
-from gateway.render.yaml_text import document
+from gateway.render.yaml_text import Shared, document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from gateway.core.snapshot import Snapshot
 
 DECISION_S: Final = 5.0
-STATUSES: Final = {"code": UNDECIDED}
+LIMITS: Final = {"re2": {"max_program_size": {"error_level": 1_000_000, "warn_level": 1_000_000}}}
+"""Patterns of paths and names of routes are ours, and may be long."""
 
 
 class Place(NamedTuple):
@@ -46,6 +47,7 @@ def envoy_configuration(
             f"# Written by `gateway render envoy` from the settings of version {snapshot.version}. Do not edit it:": None,
             "# change gateway.yaml and write it again. Tested with Envoy 1.40; 1.35 or later is needed.": None,
             **dict.fromkeys(_not_carried(snapshot)),
+            "layered_runtime": {"layers": [{"name": "gateway", "static_layer": LIMITS}]},
             "static_resources": {
                 "listeners": [_listener(snapshot, listen, _asking(endpoint, grpc=grpc))],
                 "clusters": list(
@@ -111,9 +113,9 @@ def _connection_manager(snapshot: Snapshot, asking: dict[str, Any], *, trusted: 
             "request_headers_timeout": seconds(connections.head_s),
             "stream_idle_timeout": seconds(requests.body_idle_s),
             "early_header_mutation_extensions": [before_decision(snapshot, trusted=trusted)],
-            "http_filters": _filters(snapshot, asking),
-            "local_reply_config": local_replies(),
-            "route_config": route_configuration(snapshot),
+            "http_filters": Shared("filters", _filters(snapshot, asking)),
+            "local_reply_config": Shared("refusals", local_replies()),
+            "route_config": Shared("routes", route_configuration(snapshot)),
         },
     )
     return {"name": "envoy.filters.network.http_connection_manager", "typed_config": config}
@@ -138,7 +140,7 @@ def _asking(endpoint: str, *, grpc: bool) -> dict[str, Any]:
             "transport_api_version": "V3",
             "# Without a decision nothing is admitted.": None,
             "failure_mode_allow": False,
-            "status_on_error": STATUSES,
+            "status_on_error": {"code": UNDECIDED},
             "# The route is looked for again when it has been decided on.": None,
             "clear_route_cache": True,
             "allowed_headers": {"patterns": told},

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.upstreams import UNBOUNDED, Balance
 from gateway.render.envoy_routes import ITSELF, cluster_name
-from gateway.render.envoy_types import place, seconds, typed
+from gateway.render.envoy_types import FILTERS, place, seconds, typed
+from gateway.render.yaml_text import Shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +20,7 @@ DECISIONS: Final = "gateway.decisions"
 UNLIMITED: Final = 1_000_000_000
 PROTOCOL: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 DECISION_CONNECT_S: Final = 1.0
+DECISION_RESOLVE_S: Final = 30.0
 
 
 class NotRenderable(ValueError):
@@ -40,7 +42,7 @@ def _gateway(name: str, address: dict[str, Any], protocol: dict[str, Any]) -> di
     numeric = "pipe" in address or _is_numeric(address["socket_address"]["address"])
     return {
         "name": name,
-        "type": "STATIC" if numeric else "STRICT_DNS",
+        **({"type": "STATIC"} if numeric else _by_name(DECISION_RESOLVE_S)),
         "connect_timeout": seconds(DECISION_CONNECT_S),
         "typed_extension_protocol_options": _protocol({"explicit_http_config": protocol}),
         "circuit_breakers": {"thresholds": [_bounds(UNLIMITED, UNLIMITED)]},
@@ -54,16 +56,16 @@ def _cluster(snapshot: Snapshot, upstream: UpstreamSettings, exchanged: dict[str
     named = not all(target.path or _is_numeric(target.host) for target in upstream.targets)
     if named and any(target.path for target in upstream.targets):
         raise NotRenderable(f"upstream {upstream.name} has both a Unix socket and a name, which Envoy cannot mix")
-    codec = typed(f"{FILTERS_HTTP}.upstream_codec.v3.UpstreamCodec")
+    codec = typed(f"{FILTERS}.http.upstream_codec.v3.UpstreamCodec")
     filters = [exchanged, {"name": "envoy.filters.http.upstream_codec", "typed_config": codec}]
     most = UNLIMITED if upstream.concurrent_max == UNBOUNDED else int(upstream.concurrent_max)
     return {
         "name": cluster_name(upstream.name),
-        **({"type": "STRICT_DNS", "dns_refresh_rate": seconds(upstream.resolve_s)} if named else {"type": "STATIC"}),
+        **(_by_name(upstream.resolve_s) if named else {"type": "STATIC"}),
         "connect_timeout": seconds(connect_s),
         "lb_policy": "LEAST_REQUEST" if upstream.balance is Balance.LEAST_CONNECTIONS else "ROUND_ROBIN",
         "typed_extension_protocol_options": _protocol(
-            {"explicit_http_config": {"http_protocol_options": {}}, "http_filters": filters}
+            {"explicit_http_config": {"http_protocol_options": {}}, "http_filters": Shared("exchanged", filters)}
         ),
         "circuit_breakers": {
             "thresholds": [
@@ -83,7 +85,9 @@ def _cluster(snapshot: Snapshot, upstream: UpstreamSettings, exchanged: dict[str
     }
 
 
-FILTERS_HTTP: Final = "filters.http"
+def _by_name(resolve_s: float) -> dict[str, Any]:
+    kind = typed("clusters.dns.v3.DnsCluster", dns_refresh_rate=seconds(resolve_s), respect_dns_ttl=False)
+    return {"cluster_type": {"name": "envoy.cluster.dns", "typed_config": kind}}
 
 
 def _bounds(most: int, waiting: int) -> dict[str, Any]:

@@ -22,10 +22,10 @@ _CARRIED: Final = frozenset({"host", "content-length", "transfer-encoding", "aut
 """Envoy frames messages itself and writes Host; the key is needed for the decision; a trace goes on as it is."""
 
 
-def removal(names: Iterable[str], prefixes: Iterable[str] = ()) -> dict[str, Any]:
-    """Give the mutation that removes *names*, and whatever begins with one of *prefixes*."""
-    every = [*(_pattern(name) for name in sorted(names)), *(f"{_pattern(prefix)}.*" for prefix in sorted(prefixes))]
-    return {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": "|".join(every)}}}}
+def removals(names: Iterable[str], prefixes: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Give the mutations that remove *names*, and whatever begins with one of *prefixes*."""
+    every = {_pattern(name) for name in names} | {f"{_pattern(prefix)}.*" for prefix in prefixes}
+    return [{"remove_on_match": {"key_matcher": {"safe_regex": {"regex": regex}}}} for regex in sorted(every)]
 
 
 def _pattern(name: str) -> str:
@@ -43,7 +43,7 @@ def before_decision(snapshot: Snapshot, *, trusted: bool) -> dict[str, Any]:
     exact = (HOP_BY_HOP | ALWAYS_REMOVED | {name for name in configured if not name.endswith("*")}) - _CARRIED
     prefixes = {*OURS, "x-envoy-", "x-original-", *(name[:-1] for name in configured if name.endswith("*"))}
     told = {name for name in exact if not _covers_key(name)}, {name for name in prefixes if not _covers_key(name)}
-    mutation = typed("http.early_header_mutation.header_mutation.v3.HeaderMutation", mutations=[removal(*told)])
+    mutation = typed("http.early_header_mutation.header_mutation.v3.HeaderMutation", mutations=removals(*told))
     return {"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": mutation}
 
 
@@ -53,30 +53,27 @@ def _covers_key(name: str) -> bool:
 
 
 def for_decision() -> dict[str, Any]:
-    """Give what the decision is told, and what is known only before it."""
+    """Give what the decision is told, what is known only before it, and what nobody asks for in a refusal."""
     mutations = [
         written(BODY_LENGTH, "%REQ(content-length)%"),
         written("x-forwarded-host", "%REQ(:authority)%", "ADD_IF_ABSENT"),
     ]
-    return _filter({"request_mutations": mutations})
+    unsaid = [{"remove": "x-envoy-upstream-service-time"}]
+    return _filter({"request_mutations": mutations, "response_mutations": unsaid})
 
 
 def exchanged(snapshot: Snapshot) -> dict[str, Any]:
     """Give what an upstream gets of what was decided, and what a client gets of an upstream's answer."""
-    ours = ["x-gateway-upstream", "x-gateway-target", "x-gateway-route", "x-gateway-event-id", BODY_LENGTH]
+    ours = [f"x-gateway-{name}" for name in ("upstream", "target", "path", "route", "event-id")]
     announced = ANNOUNCED if snapshot.limits_announced else frozenset[str]()
     keys = [name.lower()[:-1] for name in snapshot.removed_headers if name.lower().rstrip("*") == _KEY]
     return _filter(
         {
             "request_mutations": [
-                {
-                    "# The path is sent as it was decided on.": None,
-                    **written(":path", "%REQ(x-gateway-target)%"),
-                },
                 written("via", "1.1 gateway", "APPEND_IF_EXISTS_OR_ADD"),
-                removal([*ours, _KEY], ["x-envoy-", *keys]),
+                *removals([*ours, BODY_LENGTH, _KEY], ["x-envoy-", *keys]),
             ],
-            "response_mutations": [removal({"x-request-id", *announced}, [*OURS, "x-ratelimit-"])],
+            "response_mutations": removals({"x-request-id", *announced}, [*OURS, "x-ratelimit-"]),
         }
     )
 

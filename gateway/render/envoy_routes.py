@@ -23,6 +23,11 @@ BUFFERED_MAX: Final = 16 * 1024 * 1024
 """Bodies without a declared length are held back up to their limit, so that a larger one is refused, if it is below."""
 BUFFER: Final = "envoy.filters.http.buffer"
 ITSELF: Final = "gateway.itself"
+_UNDECIDED: Final = {
+    "# Here is what is still to be decided on. What was, and still is here, is of newer settings than this file.": None,
+    "match": {"prefix": "/"},
+    "direct_response": {"status": 500},
+}
 
 
 def cluster_name(upstream: str) -> str:
@@ -32,7 +37,7 @@ def cluster_name(upstream: str) -> str:
 
 def route_configuration(snapshot: Snapshot) -> dict[str, Any]:
     """Give all routes, on any host."""
-    routes = [*_own(snapshot), *(route for ways in _ways(snapshot) for route in _decided(snapshot, ways))]
+    routes = [*_own(snapshot), *(route for ways in _ways(snapshot) for route in _decided(snapshot, ways)), _UNDECIDED]
     hosts = [{"name": "every", "domains": ["*"], "routes": routes}]
     return {"name": "gateway", "virtual_hosts": hosts}
 
@@ -94,6 +99,8 @@ def _action(snapshot: Snapshot, route: Route) -> dict[str, Any]:
     once = {"retry_on": "connect-failure", "num_retries": 1} if len(upstream.targets) > 1 else None
     return {
         "cluster": cluster_name(route.upstream),
+        "# The path is sent as it was decided on; Envoy puts the query behind it as it came.": None,
+        "path_rewrite": "%REQ(x-gateway-path)%",
         **host,
         "timeout": seconds(timeouts.total_s),
         "idle_timeout": seconds(max(timeouts.first_byte_s, timeouts.idle_s)),
