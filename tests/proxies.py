@@ -15,6 +15,7 @@ import pytest
 
 from gateway.cli.render import for_envoy, for_nginx
 from gateway.embedded.listening import free_port
+from gateway.embedded.valkey import EmbeddedValkey
 from gateway.settings.load import load
 from tests.demos import wait_until
 from tests.gateways import Gateway, run
@@ -23,65 +24,44 @@ from tests.serving import serving
 from tests.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from gateway.embedded.postgres import EmbeddedPostgres
-    from gateway.embedded.valkey import EmbeddedValkey
 
 SYSLOG = "unix:${GATEWAY_STATE}/reports.sock"
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 class Proxy:
-    """A proxy that listens on *port* of this machine."""
+    """A proxy that listens on *port* of this machine, and logs what goes wrong to the file *log*."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, log: Path) -> None:
         self.port = port
+        self.log = log
 
     def connect(self, source: str) -> Wire:
         """Open a connection as the client at *source*."""
         return Wire(self.port, source)
 
 
-@contextlib.contextmanager
-def nginx(gateway: Gateway, directory: Path) -> Iterator[Proxy]:
-    """Run nginx as the gateway's configuration says, with its files in *directory*."""
-    program = shutil.which("nginx")
-    assert program, "nginx is needed: apt install nginx-light"
-    port = free_port()
-    text = for_nginx(load(gateway.config, gateway.environ), f"127.0.0.1:{port}")
-    places = "\n".join(f"    {name}_temp_path {directory}/{name};" for name in _TEMPORARY)
-    file = directory / "nginx.conf"
-    file.write_text(text.replace("http {", f"http {{\n{places}", 1))
-    user = "user root; " if os.geteuid() == 0 else ""
-    main = f"{user}pid {directory}/pid; error_log {directory}/error.log;"
-    command = [program, "-p", str(directory), "-c", str(file), "-g"]
-    checked = subprocess.run([*command, main, "-t"], check=False, capture_output=True, text=True, timeout=10)
-    assert checked.returncode == 0, checked.stderr
-    process = subprocess.Popen([*command, f"{main} daemon off;"])
-    try:
-        assert wait_until(lambda: _listens(port), 5), (directory / "error.log").read_text()
-        yield Proxy(port)
-    finally:
-        process.terminate()
-        process.wait(10)
+def program(name: str, package: str) -> str:
+    """Find a program beside this Python, on the path, or where Debian has servers."""
+    found = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin")
+    assert found, f"{name} is needed: {package}"
+    return found
 
 
 @contextlib.contextmanager
-def envoy(gateway: Gateway, directory: Path, *, grpc: bool = False) -> Iterator[Proxy]:
-    """Run Envoy as the gateway's configuration says, with its files in *directory*."""
-    program = Path(sys.executable).parent / "envoy"
-    port = free_port()
-    file = directory / "envoy.yaml"
-    file.write_text(for_envoy(load(gateway.config, gateway.environ), f"127.0.0.1:{port}", grpc=grpc))
-    command = [program, "-c", file, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
-    checked = subprocess.run([*command, "--mode", "validate"], check=False, capture_output=True, text=True, timeout=20)
-    assert checked.returncode == 0, checked.stderr
-    with (directory / "output").open("wb") as output:
+def _running(check: Sequence[str], command: Sequence[str], port: int, directory: Path) -> Iterator[Proxy]:
+    """Have a proxy *check* its configuration, and run it while the block runs; it listens on *port*."""
+    checked = subprocess.run(check, check=False, capture_output=True, text=True, timeout=20)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    log = directory / "log"
+    with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
-        assert wait_until(lambda: _listens(port), 10), (directory / "output").read_text()
-        yield Proxy(port)
+        assert wait_until(lambda: _listens(port), 10), log.read_text()
+        yield Proxy(port, log)
     finally:
         process.terminate()
         process.wait(10)
@@ -93,15 +73,51 @@ def _listens(port: int) -> bool:
     return False
 
 
+def nginx(gateway: Gateway, directory: Path) -> contextlib.AbstractContextManager[Proxy]:
+    """Run nginx as the gateway's configuration says, with its files in *directory*."""
+    port = free_port()
+    text = for_nginx(load(gateway.config, gateway.environ), f"127.0.0.1:{port}")
+    places = "\n".join(f"    {name}_temp_path {directory}/{name};" for name in _TEMPORARY)
+    file = directory / "nginx.conf"
+    file.write_text(text.replace("http {", f"http {{\n{places}", 1))
+    user = "user root; " if os.geteuid() == 0 else ""
+    main = f"{user}pid {directory}/pid; error_log stderr;"
+    command = [program("nginx", "apt install nginx-light"), "-p", str(directory), "-c", str(file), "-g"]
+    return _running([*command, main, "-t"], [*command, f"{main} daemon off;"], port, directory)
+
+
+def envoy(gateway: Gateway, directory: Path, *, grpc: bool = False) -> contextlib.AbstractContextManager[Proxy]:
+    """Run Envoy as the gateway's configuration says, with its files in *directory*."""
+    port = free_port()
+    file = directory / "envoy.yaml"
+    file.write_text(for_envoy(load(gateway.config, gateway.environ), f"127.0.0.1:{port}", grpc=grpc))
+    command = [program("envoy", "make .venv/dev.stamp"), "-c", str(file), "--log-level", "warning"]
+    running = [*command, "--concurrency", "1", "--disable-hot-restart"]
+    return _running([*command, "--mode", "validate"], running, port, directory)
+
+
+PROXIES: Mapping[str, Callable[[Gateway, Path], contextlib.AbstractContextManager[Proxy]]] = {
+    "nginx": nginx,
+    "envoy": envoy,
+}
+"""The proxies whose configurations are run here, by what `gateway render` calls them."""
+
+
 class Modes(NamedTuple):
-    """The two ways to one backend."""
+    """The ways to one backend: the *gateway*, and *proxies* that ask it. Its *valkey* is nobody else's."""
 
     gateway: Gateway
-    nginx: Proxy
+    proxies: Mapping[str, Proxy]
+    valkey: EmbeddedValkey
+
+    @property
+    def ports(self) -> dict[str, Gateway | Proxy]:
+        """All of them by name."""
+        return {"gateway": self.gateway, **self.proxies}
 
 
 def _options(document: dict[str, Any]) -> None:
-    """Everything on that the two have to agree on."""
+    """Everything on that all have to agree on."""
     document["trusted_proxies"] = ["127.0.0.1"]
     document["sidecar"] = {"socket": "${GATEWAY_STATE}/decisions.sock", "socket_trusted": True, "syslog": SYSLOG}
     document["keys"]["x_api_key"] = document["limits"]["ratelimit_fields"] = True
@@ -114,14 +130,28 @@ def _options(document: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="session")
 def modes(
-    tmp_path_factory: pytest.TempPathFactory, postgres_server: EmbeddedPostgres, valkey_server: EmbeddedValkey
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: EmbeddedPostgres, servers_directory: Path
 ) -> Iterator[Modes]:
-    """A gateway, and nginx in front of the same backend that asks it; for the whole pytest process."""
-    dsn = run(make_database(postgres_server, "of_two_modes"))
+    """A gateway, and every proxy in front of the same backend that asks it; for the whole pytest process."""
+    dsn = run(make_database(postgres_server, "of_all_modes"))
     directory = tmp_path_factory.mktemp("modes")
-    with serving(directory, dsn, valkey_server.url, change=_options) as gateway:
-        nginx_directory = directory / "nginx"
-        nginx_directory.mkdir()
-        with nginx(gateway, nginx_directory) as proxy:
-            yield Modes(gateway, proxy)
-        assert "[alert]" not in (nginx_directory / "error.log").read_text()
+    valkey = EmbeddedValkey(servers_directory / "modes", log=servers_directory / "modes.log", durable=False)
+    with contextlib.ExitStack() as stack:
+        stack.callback(lambda: run(valkey.stop()))
+        run(valkey.start())
+        gateway = stack.enter_context(serving(directory, dsn, valkey.url, change=_options))
+        proxies: dict[str, Proxy] = {}
+        for name, start in PROXIES.items():
+            (directory / name).mkdir()
+            proxies[name] = stack.enter_context(start(gateway, directory / name))
+        yield Modes(gateway, proxies, valkey)
+        for proxy in proxies.values():
+            assert "[alert]" not in proxy.log.read_text()
+
+
+@pytest.fixture(params=PROXIES)
+def proxy(request: pytest.FixtureRequest, modes: Modes) -> Iterator[Proxy]:
+    """Each of the proxies; afterwards the backend answers in the plain way again."""
+    modes.gateway.backend.forget()
+    yield modes.proxies[request.param]
+    modes.gateway.backend.forget()

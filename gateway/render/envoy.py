@@ -127,7 +127,7 @@ def _filters(snapshot: Snapshot, asking: dict[str, Any]) -> list[dict[str, Any]]
     return [
         for_decision(),
         {"name": "envoy.filters.http.ext_authz", "typed_config": asking},
-        {"name": BUFFER, "disabled": True, "typed_config": buffer},
+        {"name": BUFFER, "typed_config": buffer},
         {"name": "envoy.filters.http.router", "typed_config": router},
     ]
 

@@ -34,7 +34,6 @@ def local_replies() -> dict[str, Any]:
     ]
     undecided = [
         (400, d.BadRequest("The request is not valid HTTP/1.1")),
-        (403, d.UpgradeRefused()),
         (408, d.BodyTimedOut()),
         (426, d.VersionRefused()),
         (431, d.HeadTooLarge()),
@@ -43,12 +42,7 @@ def local_replies() -> dict[str, Any]:
         "mappers": [
             _mapper(_all(_status(UNDECIDED), _flags(_REFUSED)), refuse(d.KeysUnavailable()), own_id=True),
             {"# The gateway's refusals are passed on as they are.": None, "filter": _flags(_REFUSED)},
-            *(
-                _mapper(_all(_status(status), _flags(*flags)), refuse(denial))
-                for flags, denial in decided
-                for status in ((504, 408) if "SI" in flags else (503, 502))
-                if not (status == 408)
-            ),
+            *(_mapper(_all(_status(500, "GE"), _flags(*flags)), refuse(denial)) for flags, denial in decided),
             _mapper(_status(413), _too_large()),
             *(_mapper(_status(status), refuse(denial), own_id=True) for status, denial in undecided),
             _mapper(_status(500, "GE"), refuse(d.InternalError()), own_id=True),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.core.upstreams import UNBOUNDED
 from gateway.render.envoy_types import FILTERS, seconds, typed
 from gateway.render.nginx_text import pattern
 
@@ -59,7 +58,7 @@ def _own(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
         yield {
             "match": {"safe_regex": {"regex": text}},
             "route": {"cluster": ITSELF, "timeout": "0s"},
-            "typed_per_filter_config": {"envoy.filters.http.ext_authz": disabled},
+            "typed_per_filter_config": {"envoy.filters.http.ext_authz": disabled, BUFFER: _buffer(disabled=True)},
         }
 
 
@@ -84,12 +83,15 @@ def _decided(snapshot: Snapshot, ways: Sequence[Route]) -> Iterator[dict[str, An
     }
     if _buffers(first):
         undeclared = {"name": "content-length", "present_match": True, "invert_match": True}
-        limit = typed(
-            f"{FILTERS}.http.buffer.v3.BufferPerRoute", buffer={"max_request_bytes": first.body_max_bytes}
-        )
         match = {"prefix": "/", "headers": [decided, undeclared]}
+        limit = _buffer(buffer={"max_request_bytes": first.body_max_bytes})
         yield {"match": match, **way, "typed_per_filter_config": {BUFFER: limit}}
-    yield {"match": {"prefix": "/", "headers": [decided]}, **way}
+    passing = {BUFFER: _buffer(disabled=True)}
+    yield {"match": {"prefix": "/", "headers": [decided]}, **way, "typed_per_filter_config": passing}
+
+
+def _buffer(**fields: Any) -> dict[str, Any]:
+    return typed(f"{FILTERS}.http.buffer.v3.BufferPerRoute", **fields)
 
 
 def _action(snapshot: Snapshot, route: Route) -> dict[str, Any]:
@@ -106,8 +108,3 @@ def _action(snapshot: Snapshot, route: Route) -> dict[str, Any]:
         "idle_timeout": seconds(max(timeouts.first_byte_s, timeouts.idle_s)),
         **({} if once is None else {"retry_policy": once}),
     }
-
-
-def longest(snapshot: Snapshot) -> float:
-    """Give the longest time that an upstream may take to begin its answer."""
-    return max((route.timeouts.first_byte_s for route in snapshot.routes.routes if route.upstream), default=UNBOUNDED)
