@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.core.snapshot import Snapshot
 
 DECISION_S: Final = 5.0
+PIECE_BYTES: Final = 65536
 LIMITS: Final = {"re2": {"max_program_size": {"error_level": 1_000_000, "warn_level": 1_000_000}}}
 """Patterns of paths and names of routes are ours, and may be long."""
 
@@ -81,7 +82,13 @@ def _listener(snapshot: Snapshot, listen: Place, asking: dict[str, Any]) -> dict
             }
         )
     chains.append({"# Everybody else.": None, "filters": [_connection_manager(snapshot, asking, trusted=False)]})
-    return {"name": "clients", "address": place(*listen), "filter_chains": chains}
+    return {
+        "name": "clients",
+        "address": place(*listen),
+        "# Bodies are passed on in pieces.": None,
+        "per_connection_buffer_limit_bytes": PIECE_BYTES,
+        "filter_chains": chains,
+    }
 
 
 def _network(text: str) -> dict[str, Any]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BUFFERED_MAX: Final = 16 * 1024 * 1024
 """Bodies without a declared length are held back up to their limit, so that a larger one is refused, if it is below."""
+OWN_S: Final = 60.0
+"""How long the gateway may take for an answer of its own."""
 BUFFER: Final = "envoy.filters.http.buffer"
 ITSELF: Final = "gateway.itself"
 _UNDECIDED: Final = {
@@ -57,7 +59,8 @@ def _own(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
         disabled = typed(f"{FILTERS}.http.ext_authz.v3.ExtAuthzPerRoute", disabled=True)
         yield {
             "match": {"safe_regex": {"regex": text}},
-            "route": {"cluster": ITSELF, "timeout": "0s"},
+            "route": {"cluster": ITSELF, "timeout": seconds(OWN_S), "idle_timeout": seconds(OWN_S)},
+            "metadata": {"filter_metadata": {"gateway": {"upstream": "gateway"}}},
             "typed_per_filter_config": {"envoy.filters.http.ext_authz": disabled, BUFFER: _buffer(disabled=True)},
         }
 
