@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -99,6 +100,7 @@ def envoy(gateway: Gateway, directory: Path, *, grpc: bool = False) -> contextli
 PROXIES: Mapping[str, Callable[[Gateway, Path], contextlib.AbstractContextManager[Proxy]]] = {
     "nginx": nginx,
     "envoy": envoy,
+    "envoy-grpc": partial(envoy, grpc=True),
 }
 """The proxies whose configurations are run here, by what `gateway render` calls them."""
 
@@ -120,6 +122,7 @@ def _options(document: dict[str, Any]) -> None:
     """Everything on that all have to agree on."""
     document["trusted_proxies"] = ["127.0.0.1"]
     document["sidecar"] = {"socket": "${GATEWAY_STATE}/decisions.sock", "socket_trusted": True, "syslog": SYSLOG}
+    document["sidecar"]["grpc"] = {"port": free_port()}
     document["keys"]["x_api_key"] = document["limits"]["ratelimit_fields"] = True
     document["upstreams"]["budgets"]["signed_identity"] = True
     document["limits"]["failed_authentications"] = {"capacity": 100_000, "refill_per_s": 1000}

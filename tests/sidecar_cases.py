@@ -113,8 +113,13 @@ TABLE = {
 _ASKED_HOST = ("backend.fields.x-forwarded-host",)
 UNLIKE = {
     ("escaped NUL", "nginx"): Unlike("nginx refuses it before it asks", ("event", "answer.body")),
-    ("no scope for HEAD", "envoy"): Unlike("what Envoy answers to HEAD for us has no type", ("answer.content-type",)),
-    ("absolute form", "envoy"): Unlike("Envoy takes the host of such a target, and drops Host", _ASKED_HOST),
-    ("absolute form, same host", "envoy"): Unlike("as above, so it is spelt as it is there", _ASKED_HOST),
+    ("no scope for HEAD", "envoy"): Unlike("what it answers to HEAD for us by HTTP has no type", ("answer.content-type",)),
+} | {
+    (case, envoy): unlike
+    for envoy in ("envoy", "envoy-grpc")
+    for case, unlike in {
+        "absolute form": Unlike("Envoy takes the host of such a target, and drops Host", _ASKED_HOST),
+        "absolute form, same host": Unlike("as above, so it is spelt as it is there", _ASKED_HOST),
+    }.items()
 }
 """By case and proxy: what a proxy cannot do otherwise."""

@@ -15,7 +15,7 @@ from gateway.settings.compile import compile_snapshot
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.settings.schema import Config, Listener
+    from gateway.settings.schema import Config, GrpcListener, Listener
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # listened on, not connected to
 
@@ -63,12 +63,17 @@ def for_envoy(config: Config, listen: str, *, grpc: bool = False) -> str:
     address, _, port = listen.rpartition(":")
     if not port.isdigit():
         raise envoy_clusters.NotRenderable("--listen is not an address and a port, such as 0.0.0.0:10000")
-    socket = config.sidecar.socket
-    on_socket = Place("", 0, str(socket.absolute())) if socket is not None else _place(config.listen.internal)
+    by_grpc, socket = config.sidecar.grpc, config.sidecar.socket
+    if grpc and by_grpc is None:
+        raise envoy_clusters.NotRenderable("--grpc needs sidecar.grpc in the settings: where the gateway listens")
+    if grpc and by_grpc is not None:
+        decisions = _place(by_grpc)
+    else:
+        decisions = _place(config.listen.internal) if socket is None else Place("", 0, str(socket.absolute()))
     return envoy_configuration(
         compile_snapshot(config),
         listen=Place(address.strip("[]"), int(port)),
-        decisions=on_socket,
+        decisions=decisions,
         endpoint=config.sidecar.path,
         gateway=_place(config.listen.public),
         grpc=grpc,
@@ -92,7 +97,7 @@ def _decisions(config: Config) -> str:
     return _address(config.listen.internal) if socket is None else f"unix:{socket.absolute()}"
 
 
-def _place(listener: Listener) -> Place:
+def _place(listener: Listener | GrpcListener) -> Place:
     return Place(_EVERYWHERE.get(listener.address, listener.address), listener.port)
 
 
