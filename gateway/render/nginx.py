@@ -109,9 +109,7 @@ def _reports(server: str | None) -> Iterator[str]:
         yield "access_log off;   # the gateway records every decision as a usage event"
         return
     yield from comment("The gateway records every decision as a usage event; these lines tell it how requests ended.")
-    yield from block(
-        "map $content_length $gateway_bytes_in", ['"~^[0-9]{1,15}$" $content_length;', "default null;"]
-    )
+    yield from block("map $content_length $gateway_bytes_in", ['"~^[0-9]{1,15}$" $content_length;', "default null;"])
     times = ['"~(?<gateway_last_time>[0-9.]+)$" $gateway_last_time;', "default null;"]
     yield from block("map $upstream_header_time $gateway_upstream_time", times)
     yield "log_format gateway_outcome escape=json"

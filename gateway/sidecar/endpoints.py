@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from gateway.accounting.moments import Moments
     from gateway.accounting.outcomes import Outcomes
     from gateway.adapters.journal import Journal
-    from gateway.sidecar.decisions import Decisions
     from gateway.settings.schema import Config
+    from gateway.sidecar.decisions import Decisions
 
 
 @dataclass(frozen=True, slots=True)
