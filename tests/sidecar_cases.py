@@ -113,7 +113,9 @@ TABLE = {
 _ASKED_HOST = ("backend.fields.x-forwarded-host",)
 UNLIKE = {
     ("escaped NUL", "nginx"): Unlike("nginx refuses it before it asks", ("event", "answer.body")),
-    ("no scope for HEAD", "envoy"): Unlike("what it answers to HEAD for us by HTTP has no type", ("answer.content-type",)),
+    ("no scope for HEAD", "envoy"): Unlike(
+        "what it answers to HEAD for us by HTTP has no type", ("answer.content-type",)
+    ),
 } | {
     (case, envoy): unlike
     for envoy in ("envoy", "envoy-grpc")

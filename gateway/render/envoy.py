@@ -67,7 +67,9 @@ def _not_carried(snapshot: Snapshot) -> Iterator[str]:
         "WebSocket": [route.name for route in routes if route.websocket_idle_s is not None],
         "the limit of bodies without a declared length": unbuffered(snapshot),
     }
-    yield from (f"# NOT CARRIED: {what}, of these routes: {', '.join(names)}." for what, names in lacking.items() if names)
+    yield from (
+        f"# NOT CARRIED: {what}, of these routes: {', '.join(names)}." for what, names in lacking.items() if names
+    )
 
 
 def _listener(snapshot: Snapshot, listen: Place, asking: dict[str, Any]) -> dict[str, Any]:
@@ -158,7 +160,10 @@ def _asking(endpoint: str, *, grpc: bool) -> dict[str, Any]:
 
 def _by_http(endpoint: str) -> dict[str, Any]:
     upstream = [{"prefix": "x-gateway-"}, _exactly("x-request-id")]
-    client = [{"prefix": "x-ratelimit-"}, *(_exactly(name) for name in ("x-request-id", "ratelimit", "ratelimit-policy"))]
+    client = [
+        {"prefix": "x-ratelimit-"},
+        *(_exactly(name) for name in ("x-request-id", "ratelimit", "ratelimit-policy")),
+    ]
     return {
         "http_service": {
             "server_uri": {"uri": "http://gateway", "cluster": DECISIONS, "timeout": seconds(DECISION_S)},

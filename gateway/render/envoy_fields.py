@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 BODY_LENGTH: Final = "x-original-content-length"
 _KEY: Final = "x-api-key"
-_CARRIED: Final = frozenset({"host", "content-length", "transfer-encoding", "authorization", "traceparent", "connection"})
+_CARRIED: Final = frozenset(
+    {"host", "content-length", "transfer-encoding", "authorization", "traceparent", "connection"}
+)
 """Envoy frames messages itself and writes Host; the key is needed for the decision; a trace goes on as it is."""
 
 

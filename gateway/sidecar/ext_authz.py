@@ -77,7 +77,9 @@ def answer(reply: Reply) -> Any:
     fields = dict(lines)
     removed = fields.pop(TO_REMOVE.decode(), "")
     upstream = [(name, value) for name, value in fields.items() if value and name.startswith(("X-Gateway-", "X-Req"))]
-    client = [(name, value) for name, value in fields.items() if name.startswith(("X-RateLimit-", "RateLimit", "X-Req"))]
+    client = [
+        (name, value) for name, value in fields.items() if name.startswith(("X-RateLimit-", "RateLimit", "X-Req"))
+    ]
     admitted = {
         "headers": _written(upstream),
         "headers_to_remove": removed.split(",") if removed else [],
