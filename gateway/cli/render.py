@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from gateway.cli.run import config_option, load_or_exit
-from gateway.render import envoy_clusters
-from gateway.render.envoy import Place, envoy_configuration
-from gateway.render.nginx import NotRenderable, nginx_configuration
+from gateway.render.caddy import caddy_configuration
+from gateway.render.envoy import envoy_configuration
+from gateway.render.front import Front, NotRenderable, Place
+from gateway.render.nginx import nginx_configuration
 from gateway.settings.compile import compile_snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from gateway.settings.schema import Config, GrpcListener, Listener
@@ -22,85 +25,59 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # listened on
 
 @click.group("render")
 def render() -> None:
-    """Write the configuration of another proxy, which carries the requests and asks the gateway for decisions."""
+    """Write the configuration of another proxy, which carries the requests and asks the gateway for decisions.
+
+    Decisions are asked for on sidecar.socket, if it is set, or on the internal listener; name the proxy in
+    trusted_proxies, or set sidecar.socket_trusted, or keys with an address list are refused.
+    """
 
 
 @render.command("nginx")
 @click.option("--listen", default="80", show_default=True, help="Where nginx listens, as its directive has it.")
 @config_option
 def nginx(config_file: Path, listen: str) -> None:
-    """Write an nginx.conf to standard output.
+    """Write an nginx.conf to standard output, for `nginx -c`."""
+    _write(nginx_configuration, config_file, listen)
 
-    Decisions are asked for on sidecar.socket, if it is set, or on the internal listener; name nginx in trusted_proxies,
-    or set sidecar.socket_trusted, or keys with an address list are refused.
-    """
+
+@render.command("caddy")
+@click.option("--listen", default=":80", show_default=True, help="The address of the site; a name gets a certificate.")
+@config_option
+def caddy(config_file: Path, listen: str) -> None:
+    """Write a Caddyfile to standard output, for `caddy run --config`."""
+    _write(caddy_configuration, config_file, listen)
+
+
+@render.command("envoy")
+@click.option("--listen", default="0.0.0.0:10000", show_default=True, help="The address and port of the listener.")
+@click.option("--grpc", is_flag=True, help="Ask by Envoy's own protocol, at sidecar.grpc, rather than by HTTP.")
+@config_option
+def envoy(config_file: Path, listen: str, *, grpc: bool) -> None:
+    """Write a bootstrap to standard output, for `envoy -c`."""
+    _write(partial(envoy_configuration, grpc=grpc), config_file, listen)
+
+
+def _write(configuration: Callable[[Front], str], config_file: Path, listen: str) -> None:
     try:
-        text = for_nginx(load_or_exit(config_file), listen)
+        text = configuration(front(load_or_exit(config_file), listen))
     except NotRenderable as error:
         raise click.ClickException(str(error)) from None
     click.echo(text, nl=False)
 
 
-@render.command("envoy")
-@click.option("--listen", default="0.0.0.0:10000", show_default=True, metavar="ADDRESS:PORT", help="Where it listens.")
-@click.option("--grpc", is_flag=True, help="Ask at sidecar.grpc, by Envoy's own protocol, rather than by HTTP.")
-@config_option
-def envoy(config_file: Path, listen: str, *, grpc: bool) -> None:
-    """Write a bootstrap of Envoy to standard output, for `envoy -c`.
-
-    Decisions are asked for on sidecar.socket, if it is set, or on the internal listener; name Envoy in trusted_proxies,
-    or set sidecar.socket_trusted, or keys with an address list are refused.
-    """
-    try:
-        text = for_envoy(load_or_exit(config_file), listen, grpc=grpc)
-    except envoy_clusters.NotRenderable as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(text, nl=False)
-
-
-def for_envoy(config: Config, listen: str, *, grpc: bool = False) -> str:
-    """Give the bootstrap that goes with *config*; raises NotRenderable."""
-    address, _, port = listen.rpartition(":")
-    if not port.isdigit():
-        raise envoy_clusters.NotRenderable("--listen is not an address and a port, such as 0.0.0.0:10000")
-    by_grpc, socket = config.sidecar.grpc, config.sidecar.socket
-    if grpc and by_grpc is None:
-        raise envoy_clusters.NotRenderable("--grpc needs sidecar.grpc in the settings: where the gateway listens")
-    if grpc and by_grpc is not None:
-        decisions = _place(by_grpc)
-    else:
-        decisions = _place(config.listen.internal) if socket is None else Place("", 0, str(socket.absolute()))
-    return envoy_configuration(
+def front(config: Config, listen: str) -> Front:
+    """Give what the configurations of proxies that listen on *listen* are made of."""
+    socket, grpc = config.sidecar.socket, config.sidecar.grpc
+    return Front(
         compile_snapshot(config),
-        listen=Place(address.strip("[]"), int(port)),
-        decisions=decisions,
-        endpoint=config.sidecar.path,
-        gateway=_place(config.listen.public),
-        grpc=grpc,
-    )
-
-
-def for_nginx(config: Config, listen: str) -> str:
-    """Give the nginx.conf that goes with *config*."""
-    return nginx_configuration(
-        compile_snapshot(config),
-        listen=listen,
-        decisions=_decisions(config),
-        endpoint=config.sidecar.path,
-        gateway=_address(config.listen.public),
+        listen,
+        _place(config.listen.internal) if socket is None else Place(path=str(socket.absolute())),
+        _place(config.listen.public),
+        config.sidecar.path,
         reports=config.sidecar.syslog,
+        grpc=None if grpc is None else _place(grpc),
     )
-
-
-def _decisions(config: Config) -> str:
-    socket = config.sidecar.socket
-    return _address(config.listen.internal) if socket is None else f"unix:{socket.absolute()}"
 
 
 def _place(listener: Listener | GrpcListener) -> Place:
     return Place(_EVERYWHERE.get(listener.address, listener.address), listener.port)
-
-
-def _address(listener: Listener) -> str:
-    host = _EVERYWHERE.get(listener.address, listener.address)
-    return f"[{host}]:{listener.port}" if ":" in host else f"{host}:{listener.port}"

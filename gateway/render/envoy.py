@@ -6,73 +6,62 @@ which it cannot get from a client, for it takes those away first. So there is on
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.render.envoy_clusters import DECISIONS, clusters
 from gateway.render.envoy_fields import BODY_LENGTH, before_decision, exchanged, for_decision
 from gateway.render.envoy_refusals import UNDECIDED, local_replies
 from gateway.render.envoy_routes import BUFFER, BUFFERED_MAX, route_configuration, unbuffered
-from gateway.render.envoy_types import FILTERS, place, seconds, typed
+from gateway.render.envoy_types import FILTERS, address, seconds, typed
+from gateway.render.front import DECISION_ANSWER_S, NotRenderable, Place, not_carried
 from gateway.render.yaml_text import Shared, document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.core.snapshot import Snapshot
+    from gateway.render.front import Front
 
-DECISION_S: Final = 5.0
 PIECE_BYTES: Final = 65536
 LIMITS: Final = {"re2": {"max_program_size": {"error_level": 1_000_000, "warn_level": 1_000_000}}}
 """Patterns of paths and names of routes are ours, and may be long."""
 
 
-class Place(NamedTuple):
-    """A host and a port, or the *path* of a Unix socket."""
+def envoy_configuration(front: Front, *, grpc: bool = False) -> str:
+    """Give the text of a whole bootstrap; `listen` of *front* is an address and a port.
 
-    host: str
-    port: int
-    path: str | None = None
-
-
-def envoy_configuration(
-    snapshot: Snapshot, *, listen: Place, decisions: Place, endpoint: str, gateway: Place, grpc: bool = False
-) -> str:
-    """Give the text of a whole bootstrap that listens at *listen*.
-
-    *decisions* is where the sidecar answers, below the path *endpoint* or, with *grpc*, as Envoy's own service;
-    *gateway* is the public listener, which answers login and key management itself. Raises NotRenderable.
+    With *grpc* decisions are asked for by Envoy's own protocol. Raises NotRenderable.
     """
-    fields = exchanged(snapshot)
+    snapshot = front.snapshot
+    decisions = front.grpc if grpc else front.decisions
+    if decisions is None:
+        raise NotRenderable("--grpc needs sidecar.grpc in the settings, where the gateway is to listen for it")
     return document(
         {
-            f"# Written by `gateway render envoy` from the settings of version {snapshot.version}. Do not edit it:": None,
-            "# change gateway.yaml and write it again. Tested with Envoy 1.40; 1.35 or later is needed.": None,
-            **dict.fromkeys(_not_carried(snapshot)),
+            f"# Written by `gateway render envoy` from the settings of version {snapshot.version}.": None,
+            "# Do not edit it: change gateway.yaml and write it again. Tested with Envoy 1.40.": None,
+            **dict.fromkeys(f"# {line}" for line in not_carried(snapshot, "CORS", "WebSocket")),
+            **dict.fromkeys(_unlimited(snapshot)),
             "layered_runtime": {"layers": [{"name": "gateway", "static_layer": LIMITS}]},
             "static_resources": {
-                "listeners": [_listener(snapshot, listen, _asking(endpoint, grpc=grpc))],
-                "clusters": list(
-                    clusters(snapshot, fields, decisions=place(*decisions), gateway=place(*gateway), grpc=grpc)
-                ),
+                "listeners": [_listener(front, _asking(front.endpoint, grpc=grpc))],
+                "clusters": list(clusters(front, decisions, exchanged(snapshot), grpc=grpc)),
             },
         }
     )
 
 
-def _not_carried(snapshot: Snapshot) -> Iterator[str]:
-    """Warn of what routes have and Envoy does not do for them."""
-    routes = [route for route in snapshot.routes.routes if route.upstream is not None]
-    lacking = {
-        "CORS": [route.name for route in routes if route.cors is not None],
-        "WebSocket": [route.name for route in routes if route.websocket_idle_s is not None],
-        "the limit of bodies without a declared length": unbuffered(snapshot),
-    }
-    yield from (
-        f"# NOT CARRIED: {what}, of these routes: {', '.join(names)}." for what, names in lacking.items() if names
-    )
+def _unlimited(snapshot: Snapshot) -> Iterator[str]:
+    names = unbuffered(snapshot)
+    if names:
+        yield f"# NOT CARRIED: the limit of bodies without a declared length, of these routes: {', '.join(names)}."
 
 
-def _listener(snapshot: Snapshot, listen: Place, asking: dict[str, Any]) -> dict[str, Any]:
+def _listener(front: Front, asking: dict[str, Any]) -> dict[str, Any]:
+    snapshot = front.snapshot
+    host, _, port = front.listen.rpartition(":")
+    if not (host and port.isdigit()):
+        raise NotRenderable("--listen is not an address and a port; expected e.g. 0.0.0.0:10000")
     chains = []
     trusted = [_network(text) for text in snapshot.trusted_proxies.texts]
     if trusted:
@@ -86,7 +75,7 @@ def _listener(snapshot: Snapshot, listen: Place, asking: dict[str, Any]) -> dict
     chains.append({"# Everybody else.": None, "filters": [_connection_manager(snapshot, asking, trusted=False)]})
     return {
         "name": "clients",
-        "address": place(*listen),
+        "address": address(Place(host.strip("[]"), int(port))),
         "# Bodies are passed on in pieces.": None,
         "per_connection_buffer_limit_bytes": PIECE_BYTES,
         "filter_chains": chains,
@@ -122,7 +111,7 @@ def _connection_manager(snapshot: Snapshot, asking: dict[str, Any], *, trusted: 
             "request_headers_timeout": seconds(connections.head_s),
             "stream_idle_timeout": seconds(requests.body_idle_s),
             "early_header_mutation_extensions": [before_decision(snapshot, trusted=trusted)],
-            "http_filters": Shared("filters", _filters(snapshot, asking)),
+            "http_filters": Shared("filters", _filters(asking)),
             "local_reply_config": Shared("refusals", local_replies()),
             "route_config": Shared("routes", route_configuration(snapshot)),
         },
@@ -130,7 +119,7 @@ def _connection_manager(snapshot: Snapshot, asking: dict[str, Any], *, trusted: 
     return {"name": "envoy.filters.network.http_connection_manager", "typed_config": config}
 
 
-def _filters(snapshot: Snapshot, asking: dict[str, Any]) -> list[dict[str, Any]]:
+def _filters(asking: dict[str, Any]) -> list[dict[str, Any]]:
     buffer = typed(f"{FILTERS}.http.buffer.v3.Buffer", max_request_bytes=BUFFERED_MAX)
     router = typed(f"{FILTERS}.http.router.v3.Router", suppress_envoy_headers=True)
     return [
@@ -166,7 +155,7 @@ def _by_http(endpoint: str) -> dict[str, Any]:
     ]
     return {
         "http_service": {
-            "server_uri": {"uri": "http://gateway", "cluster": DECISIONS, "timeout": seconds(DECISION_S)},
+            "server_uri": {"uri": "http://gateway", "cluster": DECISIONS, "timeout": seconds(DECISION_ANSWER_S)},
             "path_prefix": f"{endpoint}/envoy",
             "authorization_response": {
                 "allowed_upstream_headers": {"patterns": upstream},
@@ -177,7 +166,7 @@ def _by_http(endpoint: str) -> dict[str, Any]:
 
 
 def _by_grpc() -> dict[str, Any]:
-    service = {"envoy_grpc": {"cluster_name": DECISIONS}, "timeout": seconds(DECISION_S)}
+    service = {"envoy_grpc": {"cluster_name": DECISIONS}, "timeout": seconds(DECISION_ANSWER_S)}
     return {"encode_raw_headers": True, "grpc_service": service}
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.upstreams import UNBOUNDED, Balance
 from gateway.render.envoy_routes import ITSELF, cluster_name
-from gateway.render.envoy_types import FILTERS, place, seconds, typed
+from gateway.render.envoy_types import FILTERS, address, seconds, typed
+from gateway.render.front import DECISION_CONNECT_S, NotRenderable, Place, patience
 from gateway.render.yaml_text import Shared
 
 if TYPE_CHECKING:
@@ -15,44 +16,36 @@ if TYPE_CHECKING:
 
     from gateway.core.snapshot import Snapshot
     from gateway.core.upstreams import Ejection, HealthCheck, Tls, UpstreamSettings, UpstreamTarget
+    from gateway.render.front import Front
 
 DECISIONS: Final = "gateway.decisions"
 UNLIMITED: Final = 1_000_000_000
 PROTOCOL: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-DECISION_CONNECT_S: Final = 1.0
 DECISION_RESOLVE_S: Final = 30.0
 
 
-class NotRenderable(ValueError):
-    """Something that Envoy cannot be told; the message says what."""
-
-
-def clusters(
-    snapshot: Snapshot, exchanged: dict[str, Any], *, decisions: dict[str, Any], gateway: dict[str, Any], grpc: bool
-) -> Iterator[dict[str, Any]]:
-    """Give all clusters; requests and answers of upstreams pass *exchanged*."""
-    protocol = {"http2_protocol_options": {}} if grpc else {"http_protocol_options": {}}
+def clusters(front: Front, decisions: Place, exchanged: dict[str, Any], *, grpc: bool) -> Iterator[dict[str, Any]]:
+    """Give all clusters; requests and answers of upstreams pass *exchanged*. Raises NotRenderable."""
+    protocol: dict[str, Any] = {"http2_protocol_options": {}} if grpc else {"http_protocol_options": {}}
     yield _gateway(DECISIONS, decisions, protocol)
-    yield _gateway(ITSELF, gateway, {"http_protocol_options": {}})
-    for upstream in snapshot.upstreams.values():
-        yield _cluster(snapshot, upstream, exchanged)
+    yield _gateway(ITSELF, front.gateway, {"http_protocol_options": {}})
+    for upstream in front.snapshot.upstreams.values():
+        yield _cluster(front.snapshot, upstream, exchanged)
 
 
-def _gateway(name: str, address: dict[str, Any], protocol: dict[str, Any]) -> dict[str, Any]:
-    numeric = "pipe" in address or _is_numeric(address["socket_address"]["address"])
+def _gateway(name: str, place: Place, protocol: dict[str, Any]) -> dict[str, Any]:
+    numeric = place.path is not None or _is_numeric(place.host)
     return {
         "name": name,
         **({"type": "STATIC"} if numeric else _by_name(DECISION_RESOLVE_S)),
         "connect_timeout": seconds(DECISION_CONNECT_S),
         "typed_extension_protocol_options": _protocol({"explicit_http_config": protocol}),
         "circuit_breakers": {"thresholds": [_bounds(UNLIMITED, UNLIMITED)]},
-        "load_assignment": _assignment(name, [{"endpoint": {"address": address}}]),
+        "load_assignment": _assignment(name, [{"endpoint": {"address": address(place)}}]),
     }
 
 
 def _cluster(snapshot: Snapshot, upstream: UpstreamSettings, exchanged: dict[str, Any]) -> dict[str, Any]:
-    routes = [route.timeouts for route in snapshot.routes.routes if route.upstream == upstream.name]
-    connect_s = max((one.connect_s for one in routes), default=upstream.timeouts.connect_s)
     named = not all(target.path or _is_numeric(target.host) for target in upstream.targets)
     if named and any(target.path for target in upstream.targets):
         raise NotRenderable(f"upstream {upstream.name} has both a Unix socket and a name, which Envoy cannot mix")
@@ -62,7 +55,7 @@ def _cluster(snapshot: Snapshot, upstream: UpstreamSettings, exchanged: dict[str
     return {
         "name": cluster_name(upstream.name),
         **(_by_name(upstream.resolve_s) if named else {"type": "STATIC"}),
-        "connect_timeout": seconds(connect_s),
+        "connect_timeout": seconds(patience(snapshot, upstream.name).connect_s),
         "lb_policy": "LEAST_REQUEST" if upstream.balance is Balance.LEAST_CONNECTIONS else "ROUND_ROBIN",
         "typed_extension_protocol_options": _protocol(
             {"explicit_http_config": {"http_protocol_options": {}}, "http_filters": Shared("exchanged", filters)}
@@ -103,9 +96,9 @@ def _assignment(name: str, endpoints: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _endpoint(target: UpstreamTarget) -> dict[str, Any]:
-    address = place(target.host, target.port, target.path)
+    place = Place(target.host, target.port, target.path)
     return {
-        "endpoint": {"address": address, "hostname": target.authority},
+        "endpoint": {"address": address(place), "hostname": target.authority},
         "load_balancing_weight": target.weight,
     }
 
@@ -180,7 +173,7 @@ def _context(tls: Tls, names: list[str]) -> dict[str, Any]:
         context["tls_certificates"] = [{part: {"filename": file} for part, file in pair.items()}]
     if tls.verify:
         trusted = {} if tls.ca is None else {"trusted_ca": {"filename": tls.ca}}
-        system = {"system_root_certs": {}} if tls.ca is None else {}
+        system: dict[str, Any] = {"system_root_certs": {}} if tls.ca is None else {}
         kinds = [("IP_ADDRESS" if _is_numeric(name) else "DNS", name) for name in dict.fromkeys(names)]
         matchers = [{"san_type": kind, "matcher": {"exact": name}} for kind, name in kinds]
         context["validation_context"] = {**trusted, **system, "match_typed_subject_alt_names": matchers}

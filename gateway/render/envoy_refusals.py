@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core import decision as d
-from gateway.core.answers import JSON_TYPE, error_envelope
+from gateway.core.answers import JSON_TYPE
 from gateway.core.denials import refuse
+from gateway.render.front import error_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,13 +26,13 @@ _OWN: Final = "%RESP(x-request-id)%"
 
 def local_replies() -> dict[str, Any]:
     """Give what Envoy makes of answers of its own: the first that fits."""
-    decided = [
+    decided: list[tuple[tuple[str, ...], d.Denial]] = [
         (("UT", "SI"), d.UpstreamTimedOut(UPSTREAM)),
         (("UO", "URX"), d.UpstreamOverloaded(UPSTREAM)),
         (("UH",), d.UpstreamUnavailable(UPSTREAM)),
         (("UF", "UC", "UR", "LR", "UPE"), d.UpstreamFailed(UPSTREAM)),
     ]
-    undecided = [
+    undecided: list[tuple[int, d.Denial]] = [
         (400, d.BadRequest("The request is not valid HTTP/1.1")),
         (408, d.BodyTimedOut()),
         (426, d.VersionRefused()),
@@ -68,8 +68,7 @@ def _mapper(condition: Mapping[str, Any], refusal: Refusal, *, own_id: bool = Fa
     fields = [("cache-control", "no-store"), *((name.lower(), value) for name, value in refusal.headers)]
     if own_id:
         fields.append(("x-request-id", "req_%UNIQUE_ID%"))
-    envelope = error_envelope(refusal, _OWN if own_id else _DECIDED, _TIME)
-    body = json.dumps(envelope, separators=(",", ":")).replace(f'"{LIMIT}"', LIMIT)
+    body = error_body(refusal, _OWN if own_id else _DECIDED, _TIME).replace(f'"{LIMIT}"', LIMIT)
     return {
         "filter": condition,
         "status_code": refusal.status,

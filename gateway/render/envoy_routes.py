@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.render.envoy_types import FILTERS, seconds, typed
-from gateway.render.nginx_text import pattern
+from gateway.render.front import expression, own_patterns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,8 +54,8 @@ def _buffers(route: Route) -> bool:
 
 
 def _own(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
-    own = [route for route in snapshot.routes.routes if route.upstream is None]
-    for text in dict.fromkeys(pattern(route.pattern, snapshot.strip_prefixes)[1:-1] for route in own):
+    for pattern in own_patterns(snapshot):
+        text = expression(pattern, snapshot.strip_prefixes)
         disabled = typed(f"{FILTERS}.http.ext_authz.v3.ExtAuthzPerRoute", disabled=True)
         yield {
             "match": {"safe_regex": {"regex": text}},

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.upstreams import UNBOUNDED
+
+if TYPE_CHECKING:
+    from gateway.render.front import Place
 
 FILTERS: Final = "filters"
 
@@ -19,6 +22,8 @@ def seconds(value: float) -> str:
     return "0s" if value == UNBOUNDED else f"{round(value, 3):g}s"
 
 
-def place(host: str, port: int, path: str | None = None) -> dict[str, Any]:
-    """Give an address of TCP, or the *path* of a Unix socket."""
-    return {"pipe": {"path": path}} if path else {"socket_address": {"address": host, "port_value": port}}
+def address(place: Place) -> dict[str, Any]:
+    """Give an address of TCP, or of a Unix socket."""
+    if place.path is not None:
+        return {"pipe": {"path": place.path}}
+    return {"socket_address": {"address": place.host, "port_value": place.port}}

@@ -94,7 +94,7 @@ def test_only_an_admission_has_something_to_report(gateway: Gateway) -> None:
 
 def through(modes: Modes, method: str = "GET", *fields: str, body: bytes | None = None) -> dict[str, Any]:
     """Ask through nginx; give the event as nginx completed it."""
-    with modes.nginx.connect(fresh_address()) as wire:
+    with modes.proxies["nginx"].connect(fresh_address()) as wire:
         answer = wire.ask(method, BUDGETS, modes.gateway.everything, fields, body)
     assert not answer.all("x-gateway-event-id")
     return ended(modes.gateway, answer.one("x-request-id"))
@@ -119,7 +119,7 @@ def test_nginx_tells_of_every_request_that_was_admitted(modes: Modes) -> None:
 
 def test_nginx_tells_of_an_answer_that_broke_off(modes: Modes) -> None:
     modes.gateway.backend.answer = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", close=True)
-    with modes.nginx.connect(fresh_address()) as wire, pytest.raises(CutShort):
+    with modes.proxies["nginx"].connect(fresh_address()) as wire, pytest.raises(CutShort):
         wire.ask("GET", BUDGETS, modes.gateway.everything)
     modes.gateway.backend.forget()
     query = "SELECT count(*) AS number FROM usage_events WHERE bytes_out = 4 AND status = 200"
