@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.render.envoy_clusters import DECISIONS, clusters
+from gateway.render.envoy_clusters import DECISIONS, REPORTS, clusters
 from gateway.render.envoy_fields import BODY_LENGTH, before_decision, exchanged, for_decision
 from gateway.render.envoy_refusals import UNDECIDED, local_replies
 from gateway.render.envoy_routes import BUFFER, BUFFERED_MAX, route_configuration, unbuffered
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from gateway.core.snapshot import Snapshot
     from gateway.render.front import Front
 
+AUTHORIZATION: Final = "envoy.filters.http.ext_authz"
+EVENT_ID: Final = "x-gateway-event-id"
+UNKNOWN: Final = {"match_if_key_not_found": False}
 PIECE_BYTES: Final = 65536
 LIMITS: Final = {"re2": {"max_program_size": {"error_level": 1_000_000, "warn_level": 1_000_000}}}
 """Patterns of paths and names of routes are ours, and may be long."""
@@ -69,10 +72,10 @@ def _listener(front: Front, asking: dict[str, Any]) -> dict[str, Any]:
             {
                 "# Trusted proxies, which say where a request came from.": None,
                 "filter_chain_match": {"source_prefix_ranges": trusted},
-                "filters": [_connection_manager(snapshot, asking, trusted=True)],
+                "filters": [_connection_manager(front, asking, trusted=True)],
             }
         )
-    chains.append({"# Everybody else.": None, "filters": [_connection_manager(snapshot, asking, trusted=False)]})
+    chains.append({"# Everybody else.": None, "filters": [_connection_manager(front, asking, trusted=False)]})
     return {
         "name": "clients",
         "address": address(Place(host.strip("[]"), int(port))),
@@ -87,7 +90,8 @@ def _network(text: str) -> dict[str, Any]:
     return {"address_prefix": address, "prefix_len": int(length or (128 if ":" in address else 32))}
 
 
-def _connection_manager(snapshot: Snapshot, asking: dict[str, Any], *, trusted: bool) -> dict[str, Any]:
+def _connection_manager(front: Front, asking: dict[str, Any], *, trusted: bool) -> dict[str, Any]:
+    snapshot = front.snapshot
     connections, requests = snapshot.connection_limits, snapshot.request_limits
     config = typed(
         f"{FILTERS}.network.http_connection_manager.v3.HttpConnectionManager",
@@ -111,6 +115,7 @@ def _connection_manager(snapshot: Snapshot, asking: dict[str, Any], *, trusted: 
             "request_headers_timeout": seconds(connections.head_s),
             "stream_idle_timeout": seconds(requests.body_idle_s),
             "early_header_mutation_extensions": [before_decision(snapshot, trusted=trusted)],
+            **_reporting(front),
             "http_filters": Shared("filters", _filters(asking)),
             "local_reply_config": Shared("refusals", local_replies()),
             "route_config": Shared("routes", route_configuration(snapshot)),
@@ -119,12 +124,34 @@ def _connection_manager(snapshot: Snapshot, asking: dict[str, Any], *, trusted: 
     return {"name": "envoy.filters.network.http_connection_manager", "typed_config": config}
 
 
+def _reporting(front: Front) -> dict[str, Any]:
+    """Tell the gateway how requests ended that it admitted, where it takes such reports."""
+    if front.grpc is None:
+        return {}
+    known = {"filter": AUTHORIZATION, "path": [{"key": EVENT_ID}]}
+    tag = {"metadata_key": {"key": AUTHORIZATION, "path": [{"key": EVENT_ID}]}, "kind": {"request": {}}}
+    config = typed(
+        "access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+        common_config={
+            "log_name": "gateway",
+            "transport_api_version": "V3",
+            "grpc_service": {"envoy_grpc": {"cluster_name": REPORTS}},
+            "custom_tags": [{"tag": "gateway_event_id", "metadata": tag}],
+        },
+    )
+    decided = {"metadata_filter": {"matcher": {**known, "value": {"present_match": True}}, **UNKNOWN}}
+    return {
+        "# How requests ended that were admitted, for their usage events.": None,
+        "access_log": [{"name": "envoy.access_loggers.http_grpc", "filter": decided, "typed_config": config}],
+    }
+
+
 def _filters(asking: dict[str, Any]) -> list[dict[str, Any]]:
     buffer = typed(f"{FILTERS}.http.buffer.v3.Buffer", max_request_bytes=BUFFERED_MAX)
     router = typed(f"{FILTERS}.http.router.v3.Router", suppress_envoy_headers=True)
     return [
         for_decision(),
-        {"name": "envoy.filters.http.ext_authz", "typed_config": asking},
+        {"name": AUTHORIZATION, "typed_config": asking},
         {"name": BUFFER, "typed_config": buffer},
         {"name": "envoy.filters.http.router", "typed_config": router},
     ]
@@ -160,6 +187,7 @@ def _by_http(endpoint: str) -> dict[str, Any]:
             "authorization_response": {
                 "allowed_upstream_headers": {"patterns": upstream},
                 "allowed_client_headers_on_success": {"patterns": client},
+                "dynamic_metadata_from_headers": {"patterns": [_exactly(EVENT_ID)]},
             },
         }
     }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.render.front import Front
 
 DECISIONS: Final = "gateway.decisions"
+REPORTS: Final = "gateway.reports"
 UNLIMITED: Final = 1_000_000_000
 PROTOCOL: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 DECISION_RESOLVE_S: Final = 30.0
@@ -28,6 +29,8 @@ def clusters(front: Front, decisions: Place, exchanged: dict[str, Any], *, grpc:
     """Give all clusters; requests and answers of upstreams pass *exchanged*. Raises NotRenderable."""
     protocol: dict[str, Any] = {"http2_protocol_options": {}} if grpc else {"http_protocol_options": {}}
     yield _gateway(DECISIONS, decisions, protocol)
+    if front.grpc is not None:
+        yield _gateway(REPORTS, front.grpc, {"http2_protocol_options": {}})
     yield _gateway(ITSELF, front.gateway, {"http_protocol_options": {}})
     for upstream in front.snapshot.upstreams.values():
         yield _cluster(front.snapshot, upstream, exchanged)

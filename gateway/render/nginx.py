@@ -26,6 +26,7 @@ from gateway.render.front import (
     removed_names,
 )
 from gateway.render.nginx_refusals import error_pages, refusals
+from gateway.render.nginx_reports import reports
 from gateway.render.text import block, comments, milliseconds
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def nginx_configuration(front: Front) -> str:
             "http",
             [
                 "server_tokens off;",
-                *_reports(front.reports),
+                *reports(front.reports),
                 "types { }",
                 "keepalive_timeout 75s;",
                 "client_header_timeout 10s;",
@@ -95,21 +96,6 @@ def nginx_configuration(front: Front) -> str:
         ),
     ]
     return "\n".join(line.rstrip() for line in lines) + "\n"
-
-
-def _reports(server: str | None) -> Iterator[str]:
-    """Tell the gateway how each request ended that it decided on and that was admitted."""
-    if server is None:
-        yield "access_log off;   # the gateway records every decision as a usage event"
-        return
-    yield from comments("The gateway records every decision as a usage event; these lines tell it how requests ended.")
-    yield from block("map $content_length $gateway_bytes_in", ['"~^[0-9]{1,15}$" $content_length;', "default null;"])
-    times = ['"~(?<gateway_last_time>[0-9.]+)$" $gateway_last_time;', "default null;"]
-    yield from block("map $upstream_header_time $gateway_upstream_time", times)
-    yield "log_format gateway_outcome escape=json"
-    yield """    '{"id":"$gateway_event_id","status":$status,"seconds":$request_time,"bytesIn":$gateway_bytes_in,'"""
-    yield """    '"bytesOut":$body_bytes_sent,"upstreamSeconds":$gateway_upstream_time}';"""
-    yield f"access_log syslog:server={server},nohostname,tag=gateway gateway_outcome if=$gateway_event_id;"
 
 
 def _servers(front: Front) -> Iterator[str]:

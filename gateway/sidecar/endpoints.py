@@ -46,14 +46,14 @@ class Sidecar:
 
     @asynccontextmanager
     async def answering_envoy(self) -> AsyncIterator[None]:
-        """Answer Envoy's own protocol, if that is wanted, while the block runs; raises OSError."""
+        """Answer Envoy's own services, if that is wanted, while the block runs; raises OSError."""
         listener = self.config.sidecar.grpc
         if listener is None:
             yield
             return
-        from gateway.sidecar.ext_authz import Checks, answering  # noqa: PLC0415  # it needs an extra
+        from gateway.sidecar.grpc_server import answering  # noqa: PLC0415  # it needs an extra
 
-        async with answering(Checks(self.decisions, self.journal), listener, self.config.drain.timeout_s):
+        async with answering(self, listener, self.config.drain.timeout_s):
             yield
 
     @contextmanager

@@ -57,7 +57,8 @@ _MESSAGES: Final[dict[str, dict[str, tuple[int, str]]]] = {
     "Duration": {"seconds": (1, "int64"), "nanos": (2, "int32")},
     "AccessLogCommon": {
         "time_to_first_upstream_tx_byte": (7, "Duration"),
-        "time_to_last_upstream_rx_byte": (10, "Duration"),
+        "time_to_first_upstream_rx_byte": (9, "Duration"),
+        "time_to_last_downstream_tx_byte": (12, "Duration"),
         "custom_tags": (22, "Pair*"),
         "duration": (23, "Duration"),
     },

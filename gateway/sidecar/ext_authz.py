@@ -1,12 +1,10 @@
-"""Envoy's own protocol: decisions as `envoy.service.auth.v3.Authorization/Check`, over gRPC.
+"""Decisions by Envoy's own protocol: `envoy.service.auth.v3.Authorization/Check`, over gRPC.
 
-The same decisions as by HTTP, with another reader and another writer. Needs the extra `grpc`; imported only where
-`sidecar.grpc` is set.
+The same decisions as by HTTP, with another reader and another writer. Needs the extra `grpc`.
 """
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -16,18 +14,14 @@ from gateway.sidecar.envoy import TO_REMOVE
 from gateway.sidecar.envoy_messages import CheckRequest, CheckResponse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from gateway.adapters.journal import Journal
-    from gateway.settings.schema import GrpcListener
     from gateway.sidecar.answer import Reply
     from gateway.sidecar.decisions import Decisions
 
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
 EVENT_ID: Final = "X-Gateway-Event-Id"
-UNDER_WAY_MAX: Final = 4096
-"""Checks of one worker at the same time; further ones are refused, which Envoy answers with 503."""
-_OPTIONS: Final = (("grpc.so_reuseport", 1), ("grpc.max_receive_message_length", 1024 * 1024))
 _OK, _PERMISSION_DENIED = 0, 7
 _OVERWRITE: Final = 2
 
@@ -51,6 +45,15 @@ class GrpcFields:
 
 class Checks:
     """Answers each check; its usage event is in the journal before."""
+
+    def handlers(self) -> Any:
+        """Give them as gRPC takes them."""
+        check = grpc.unary_unary_rpc_method_handler(
+            self.check,
+            request_deserializer=CheckRequest.FromString,
+            response_serializer=CheckResponse.SerializeToString,
+        )
+        return grpc.method_handlers_generic_handler(SERVICE, {"Check": check})
 
     def __init__(self, decisions: Decisions, journal: Journal) -> None:
         """Ask *decisions*, which write to *journal*."""
@@ -98,28 +101,3 @@ def _address(peer: str) -> str:
     kind, _, rest = peer.partition(":")
     host = rest.rpartition(":")[0]
     return host.removeprefix("%5B").removeprefix("[").removesuffix("%5D").removesuffix("]") if kind != "unix" else ""
-
-
-@asynccontextmanager
-async def answering(checks: Checks, listener: GrpcListener, patience_s: float) -> AsyncIterator[None]:
-    """Answer on *listener* while the block runs, then let what is under way finish for *patience_s*.
-
-    Every worker listens there by itself; the system spreads connections over them. Raises OSError when it cannot.
-    """
-    server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=UNDER_WAY_MAX)
-    handler = grpc.unary_unary_rpc_method_handler(
-        checks.check,
-        request_deserializer=CheckRequest.FromString,
-        response_serializer=CheckResponse.SerializeToString,
-    )
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Check": handler}),))
-    host = f"[{listener.address}]" if ":" in listener.address else listener.address
-    try:
-        server.add_insecure_port(f"{host}:{listener.port}")
-    except RuntimeError as error:
-        raise OSError(f"sidecar.grpc: cannot listen on {host}:{listener.port}") from error
-    await server.start()
-    try:
-        yield
-    finally:
-        await server.stop(patience_s)

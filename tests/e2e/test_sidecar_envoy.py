@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.backends import plain, raw
+from tests.demos import wait_until
 from tests.sidecar_cases import BUDGETS
 from tests.wire import fresh_address
 
@@ -63,6 +65,28 @@ def test_a_body_without_a_length_is_refused_when_it_is_too_large(modes: Modes, e
         assert answer.code == code
         assert [one.size for one in modes.gateway.backend.requests] == ([1_000_000] if code == "200" else [])
     assert answer.json["details"] == {"limitBytes": 1_000_000}
+
+
+@pytest.mark.parametrize("mode", ["envoy", "envoy-grpc"])
+def test_envoy_tells_how_requests_ended_that_were_admitted(modes: Modes, mode: str) -> None:
+    gateway = modes.gateway
+    malformed = 'gateway_outcome_reports_total{result="malformed"}'
+    before = gateway.metric(malformed)
+    told = {}
+    for answer in (plain(b"12345", "201 Created"), raw(b"", close=True)):
+        gateway.backend.answer = answer
+        with modes.proxies[mode].connect(fresh_address()) as wire:
+            ended = wire.ask("POST", BUDGETS, gateway.everything, body=b"hello world")
+            assert wire.ask("POST", BUDGETS, None, body=b"hello world").status == 401
+        assert not ended.all("x-gateway-event-id")
+        told[ended.status] = ended.one("x-request-id")
+    gateway.backend.forget()
+    assert wait_until(lambda: all(gateway.event(one)["status"] == status for status, one in told.items()), 10)
+    event = gateway.event(told[201])
+    assert (event["bytes_in"], event["bytes_out"], event["outcome"], event["mode"]) == (11, 5, "admitted", "sidecar")
+    assert event["duration_us"] >= event["upstream_us"] > 0
+    assert gateway.event(told[502])["outcome"] == "admitted"
+    assert gateway.metric(malformed) == before
 
 
 @pytest.mark.parametrize(
