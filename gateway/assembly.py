@@ -27,6 +27,7 @@ from gateway.jobs.invalidate import Invalidator
 from gateway.jobs.publish_gauges import GaugePublisher, Sources
 from gateway.management.answers import management_answers
 from gateway.management.health import Health
+from gateway.management.signing_keys import FileSigningKeys
 from gateway.proxy.handler import Gateway
 from gateway.proxy.reload import Reload
 from gateway.proxy.server import PublicServer
@@ -93,6 +94,10 @@ async def acquire(config: Config, since: float, seat: int, stack: AsyncExitStack
     sidecar = Sidecar(config, decisions, Outcomes(journal, telemetry, moments), journal, moments)
     reload.followers += [server.follow, keys.forget_derived, telemetry.forget_routes]
     reload.preparers.append(partial(have_key_to_sign, identity))
+    signing_keys = answers.authentication.signing_keys
+    if isinstance(signing_keys, FileSigningKeys):
+        reload.preparers.append(signing_keys.prepare)
+        reload.followers.append(signing_keys.follow)
 
     delivery = usage_delivery(config, database, journal, telemetry)
     stack.push_async_callback(delivery.close)
@@ -101,6 +106,7 @@ async def acquire(config: Config, since: float, seat: int, stack: AsyncExitStack
         keys=keys,
         journal=journal,
         upstreams=lambda: live.upstreams,
+        upstream_counts=reload.counts,
         connections=lambda: len(server.connections),
         in_flight=lambda: gateway.in_flight,
         tunnels=lambda: gateway.watch.tunnels,

@@ -26,7 +26,7 @@ from gateway.render.front import (
     removed_names,
 )
 from gateway.render.nginx_refusals import error_pages, refusals
-from gateway.render.nginx_reports import reports
+from gateway.render.nginx_reports import reporting
 from gateway.render.text import block, comments, milliseconds
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def nginx_configuration(front: Front) -> str:
             "http",
             [
                 "server_tokens off;",
-                *reports(front.reports),
+                *reporting(front.reports),
                 "types { }",
                 "keepalive_timeout 75s;",
                 "client_header_timeout 10s;",

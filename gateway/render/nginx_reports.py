@@ -1,4 +1,4 @@
-"""nginx's reports: what it tells the gateway of how requests ended, over syslog."""
+"""What nginx reports of the requests that it carried: a line of JSON for each that was admitted, over syslog."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def reports(server: str | None) -> Iterator[str]:
+def reporting(server: str | None) -> Iterator[str]:
     """Tell the gateway how each request ended that it decided on and that was admitted."""
     if server is None:
         yield "access_log off;   # the gateway records every decision as a usage event"

@@ -28,9 +28,12 @@ _SOCKET_PATH_MAX: Final = 107
 
 
 class Section(BaseModel):
-    """A part of the settings: frozen, no unknown keys, and silent about its input in errors."""
+    """A part of the settings: frozen, no unknown keys, and silent about its input in errors.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+    The strings below its members say what they are for (`sentences`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 def as_whole(value: object) -> object:

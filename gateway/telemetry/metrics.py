@@ -75,7 +75,7 @@ UPSTREAM_CONNECTIONS: Final = _gauge(
 )
 UPSTREAM_ERRORS: Final = _counter(
     "gateway_upstream_errors_total",
-    "Requests that an upstream failed: connect, tls, timeout, protocol, closed; or was not asked: away, busy.",
+    "Requests that an upstream failed: connect, tls, timeout, protocol, closed; or not sent: away, busy, descriptors.",
     "upstream",
     "kind",
 )
