@@ -19,6 +19,8 @@ from gateway.embedded.listening import free_port
 from gateway.embedded.valkey import EmbeddedValkey
 from gateway.render.caddy import caddy_configuration
 from gateway.render.envoy import envoy_configuration
+from gateway.render.haproxy import haproxy_configuration
+from gateway.render.haproxy_lua import haproxy_script
 from gateway.render.nginx import nginx_configuration
 from gateway.settings.load import load
 from tests.demos import wait_until
@@ -110,9 +112,21 @@ def caddy(gateway: Gateway, directory: Path) -> contextlib.AbstractContextManage
     return _running([command[0], "validate", *command[1:]], [command[0], "run", *command[1:]], port, directory)
 
 
+def haproxy(gateway: Gateway, directory: Path) -> contextlib.AbstractContextManager[Proxy]:
+    """Run HAProxy as the gateway's configuration says, with its files in *directory*."""
+    port = free_port()
+    told = front(load(gateway.config, gateway.environ), f"127.0.0.1:{port}")
+    script, file = directory / "gateway.lua", directory / "haproxy.cfg"
+    script.write_text(haproxy_script(told))
+    file.write_text(haproxy_configuration(told, str(script)))
+    command = [program("haproxy", "apt install haproxy"), "-f", str(file)]
+    return _running([*command, "-c"], [*command, "-db"], port, directory)
+
+
 PROXIES: Mapping[str, Callable[[Gateway, Path], contextlib.AbstractContextManager[Proxy]]] = {
     "nginx": nginx,
     "caddy": caddy,
+    "haproxy": haproxy,
     "envoy": envoy,
     "envoy-grpc": partial(envoy, grpc=True),
 }

@@ -112,27 +112,30 @@ TABLE = {
     "large, refused": Asked("POST", PRODUCTS, ("READ_PRODUCTS",), body=b"0123456789abcdef" * 131_072),
 }  # fmt: skip
 
-_ASKED_HOST = ("backend.fields.x-forwarded-host",)
+_PASSED = Unlike("it is passed on, and nobody is fooled", ("backend.fields.x-mine",))
+_GO_HOST = Unlike("Go takes the authority for the host", ("backend.fields.x-forwarded-host",))
+
+_ENVOY_HOST = Unlike("Envoy takes the host of such a target, and drops Host", ("backend.fields.x-forwarded-host",))
+
 UNLIKE = {
     ("escaped NUL", "nginx"): Unlike("nginx refuses it before it asks", ("event", "answer.body")),
     ("no scope for HEAD", "envoy"): Unlike(
         "what it answers to HEAD for us by HTTP has no type", ("answer.content-type",)
     ),
-    ("nominated, a field of its own", "nginx"): Unlike(
-        "nginx passes it, and nobody is fooled", ("backend.fields.x-mine",)
+    ("absolute form", "envoy"): _ENVOY_HOST,
+    ("absolute form, same host", "envoy"): _ENVOY_HOST,
+    ("absolute form", "envoy-grpc"): _ENVOY_HOST,
+    ("absolute form, same host", "envoy-grpc"): _ENVOY_HOST,
+    ("family", "nginx"): Unlike(
+        "nginx removes no field by the beginning of its name: 400", ("answer", "backend", "event")
     ),
-    ("family", "nginx"): Unlike("nginx removes no field by the beginning of its name", ("answer", "backend", "event")),
-    ("absolute form", "caddy"): Unlike("Go takes the authority for the host", ("backend.fields.x-forwarded-host",)),
-    ("absolute form, same host", "caddy"): Unlike("as above", ("backend.fields.x-forwarded-host",)),
-    ("nominated, a field of its own", "caddy"): Unlike(
-        "Caddy would remove what says who asks with it, so it is not told what is nominated", ("backend.fields.x-mine",)
+    ("nominated, a field of its own", "nginx"): _PASSED,
+    ("nominated, a field of its own", "caddy"): _PASSED,
+    ("nominated, a field of its own", "haproxy"): _PASSED,
+    ("absolute form", "caddy"): _GO_HOST,
+    ("absolute form, same host", "caddy"): _GO_HOST,
+    ("absolute form", "haproxy"): Unlike(
+        "HAProxy refuses two hosts itself, in its own form", ("answer", "backend", "event")
     ),
-} | {
-    (case, envoy): unlike
-    for envoy in ("envoy", "envoy-grpc")
-    for case, unlike in {
-        "absolute form": Unlike("Envoy takes the host of such a target, and drops Host", _ASKED_HOST),
-        "absolute form, same host": Unlike("as above, so it is spelt as it is there", _ASKED_HOST),
-    }.items()
 }
 """By case and proxy: what a proxy cannot do otherwise."""

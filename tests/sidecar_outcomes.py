@@ -59,7 +59,7 @@ def outcomes(
         [answer.one("x-request-id") for name, (answer, _, _) in told.items() if name not in unasked]
     )
     return {
-        name: _outcome(answer, received, events.get(answer.one("x-request-id"), {}), ours)
+        name: _outcome(answer, received, events.get("".join(answer.all("x-request-id")), {}), ours)
         for name, (answer, received, ours) in told.items()
     }
 

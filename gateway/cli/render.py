@@ -11,6 +11,8 @@ from gateway.cli.run import config_option, load_or_exit
 from gateway.render.caddy import caddy_configuration
 from gateway.render.envoy import envoy_configuration
 from gateway.render.front import Front, NotRenderable, Place
+from gateway.render.haproxy import haproxy_configuration
+from gateway.render.haproxy_lua import haproxy_script
 from gateway.render.nginx import nginx_configuration
 from gateway.settings.compile import compile_snapshot
 
@@ -57,6 +59,21 @@ def envoy(config_file: Path, listen: str, *, grpc: bool) -> None:
     _write(partial(envoy_configuration, grpc=grpc), config_file, listen)
 
 
+@render.command("haproxy")
+@click.option("--listen", default=":80", show_default=True, help="Where HAProxy listens, as `bind` has it.")
+@click.option("--lua", is_flag=True, help="Write the Lua script rather than the haproxy.cfg that loads it.")
+@click.option(
+    "--script", default="/etc/haproxy/gateway.lua", show_default=True, help="Where haproxy.cfg finds the script."
+)
+@config_option
+def haproxy(config_file: Path, listen: str, script: str, *, lua: bool) -> None:
+    """Write a haproxy.cfg to standard output, for `haproxy -f`, or with --lua the script that it loads.
+
+    Write both at the same time.
+    """
+    _write(haproxy_script if lua else partial(haproxy_configuration, script=script), config_file, listen)
+
+
 def _write(configuration: Callable[[Front], str], config_file: Path, listen: str) -> None:
     try:
         text = configuration(front(load_or_exit(config_file), listen))
@@ -74,8 +91,8 @@ def front(config: Config, listen: str) -> Front:
         _place(config.listen.internal) if socket is None else Place(path=str(socket.absolute())),
         _place(config.listen.public),
         config.sidecar.path,
-        reports=config.sidecar.syslog,
-        grpc=None if grpc is None else _place(grpc),
+        config.sidecar.syslog,
+        None if grpc is None else _place(grpc),
     )
 
 

@@ -70,7 +70,6 @@ def _site(front: Front) -> Iterator[str]:
     yield from comments("The id of a request that is refused before a decision.")
     yield from block("map {http.request.uuid} {gateway_own_id}", ["~^(.{8})-(.{4})-(.{4}) req_${1}${2}${3}"])
     yield "vars gateway_id {gateway_own_id}"
-    yield "header -Server"
     yield from comments("The gateway refuses longer bodies by their route, where their length is declared; this holds")
     yield from comments("for bodies without a declared length, whatever their route.")
     yield from block("request_body", [f"max_size {largest_body(snapshot)}"])
@@ -105,7 +104,7 @@ def _decision(front: Front) -> Iterator[str]:
     yield "header_up X-Forwarded-Method {http.request.orig_method}"
     yield "header_up X-Forwarded-Uri {http.request.orig_uri}"
     yield "header_up X-Original-Content-Length {http.request.header.Content-Length}"
-    yield from ("header_up -Forwarded", "header_up -X-Request-Id")
+    yield from ("header_up -Forwarded", "header_up -X-Request-Id", "header_down -Server")
     yield from _transport(DECISION_CONNECT_S, DECISION_ANSWER_S, None)
     yield ""
     yield "@admitted status 200"

@@ -54,8 +54,8 @@ class Front:
     """A proxy that listens on *listen*, in its own words.
 
     *decisions* is where the sidecar answers below the path *endpoint*, *gateway* the public listener, which answers
-    login and key management itself, *reports* the address where the gateway takes reports over syslog,
-    *grpc* where it answers Envoy's own protocol.
+    login and key management itself. *reports* is where reports are taken over syslog, as `host:port` or `unix:/path`.
+    *grpc* is where Envoy's own protocol is answered.
     """
 
     snapshot: Snapshot

@@ -16,7 +16,6 @@ from gateway.render.front import (
     DECISION_ANSWER_S,
     DECISION_CONNECT_S,
     RATE_LIMIT,
-    authority,
     expression,
     largest_body,
     not_carried,
@@ -26,14 +25,14 @@ from gateway.render.front import (
     removed_names,
 )
 from gateway.render.nginx_refusals import error_pages, refusals
-from gateway.render.nginx_reports import reporting
+from gateway.render.nginx_variables import reports, variables
 from gateway.render.text import block, comments, milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.core.snapshot import Snapshot
-    from gateway.core.upstreams import Timeouts, UpstreamSettings
+    from gateway.core.upstreams import Timeouts
     from gateway.render.front import Front, Place
 
 TOLD: Final = {
@@ -82,7 +81,7 @@ def nginx_configuration(front: Front) -> str:
             "http",
             [
                 "server_tokens off;",
-                *reporting(front.reports),
+                *reports(front.reports),
                 "types { }",
                 "keepalive_timeout 75s;",
                 "client_header_timeout 10s;",
@@ -90,7 +89,7 @@ def nginx_configuration(front: Front) -> str:
                 "merge_slashes off;",
                 "",
                 *_servers(front),
-                *_variables(snapshot),
+                *variables(snapshot),
                 *_server(front),
             ],
         ),
@@ -114,45 +113,6 @@ def _servers(front: Front) -> Iterator[str]:
 
 def _server_at(where: Place) -> str:
     return where.authority if where.path is None else f"unix:{where.path}"
-
-
-def _variables(snapshot: Snapshot) -> Iterator[str]:
-    yield ""
-    yield from comments(
-        "Who the client is: the right-most address that is no trusted proxy's, as the gateway reads it."
-    )
-    trusted = [f"{network} 1;" for network in snapshot.trusted_proxies.texts]
-    yield from block("geo $gateway_from_trusted", ["default 0;", *trusted])
-    hops = ["0 $remote_addr;", "1 $proxy_add_x_forwarded_for;"]
-    yield from block("map $gateway_from_trusted $gateway_forwarded_for", hops)
-    yield from comments(
-        "The id of a request that was refused before a decision, and the time as the gateway writes it."
-    )
-    yield from block("map $request_id $gateway_own_id", ['"~^(?<gateway_hex>.{16})" "req_$gateway_hex";'])
-    yield from block("map $gateway_decided_id $gateway_id", ['"" $gateway_own_id;', "default $gateway_decided_id;"])
-    time = r'"~^(?<gateway_second>.{19}).*\.(?<gateway_ms>\d{3})$" "${gateway_second}.${gateway_ms}Z";'
-    yield from block('map "$time_iso8601 $msec" $gateway_time', [time])
-    yield from comments("Fields that only refusals have. nginx passes the challenge of a 401 on by itself.")
-    yield from block("map $gateway_status $gateway_caching", ['"" "";', "default no-store;"])
-    yield from block(
-        "map $gateway_status $gateway_challenge", ['"" "";', '401 "";', "default $gateway_told_challenge;"]
-    )
-    yield from comments("An Authorization that is not ours goes on where the key was not in it.")
-    ours = "|".join(snapshot.key_format.prefixes)
-    yield from block("map $http_authorization $gateway_foreign", [f'"~{ours}" "";', "default $http_authorization;"])
-    passed = "$gateway_foreign" if snapshot.key_format.in_api_key else '""'
-    yield from block("map $gateway_key_id $gateway_authorization", ['"" $gateway_foreign;', f"default {passed};"])
-    yield from comments("The host that the client asked for, or nothing when its request line and its Host name two.")
-    asked = r'"~*^(?<gateway_line>[^|]*)\|(?<gateway_asked>\1(?::[0-9]*)?)$" $gateway_asked;'
-    yield from block('map "$host|$http_host" $gateway_asked_host', ['default "";', asked])
-    yield from comments("What the upstream sees as Host: its first target, unless preserve_host is on.")
-    yield from block(
-        "map $gateway_upstream $gateway_host", [_host(upstream) for upstream in snapshot.upstreams.values()]
-    )
-
-
-def _host(upstream: UpstreamSettings) -> str:
-    return f"{upstream.name} {'$http_host' if upstream.preserve_host else authority(upstream)};"
 
 
 def _server(front: Front) -> list[str]:
