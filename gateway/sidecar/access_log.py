@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
-from gateway.sidecar.envoy_messages import StreamAccessLogsMessage, StreamAccessLogsResponse
+from gateway.sidecar.envoy_messages import StreamAccessLogsMessage, StreamAccessLogsResponse, reader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,14 +35,16 @@ class AccessLog:
         """Give them as gRPC takes them."""
         take = grpc.stream_unary_rpc_method_handler(
             self.take,
-            request_deserializer=StreamAccessLogsMessage.FromString,
+            request_deserializer=reader(StreamAccessLogsMessage),
             response_serializer=StreamAccessLogsResponse.SerializeToString,
         )
         return grpc.method_handlers_generic_handler(SERVICE, {"StreamAccessLogs": take})
 
-    async def take(self, messages: AsyncIterator[Any], context: Any) -> Any:  # noqa: ARG002  # the signature is gRPC's
+    async def take(self, messages: AsyncIterator[Any], context: Any) -> Any:
         """Report what one stream brings, as long as it lasts."""
         async for message in messages:
+            if message is None:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "this is no StreamAccessLogsMessage")
             for entry in message.http_logs.log_entry:
                 self._report(entry)
         return StreamAccessLogsResponse()

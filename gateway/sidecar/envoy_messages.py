@@ -7,9 +7,13 @@ of others. Needs the extra `grpc`.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _SCALARS: Final = {
@@ -97,6 +101,18 @@ def _classes() -> dict[str, Any]:
     return {
         name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in _MESSAGES
     }
+
+
+def reader(kind: Any) -> Callable[[bytes], Any | None]:
+    """Give what reads a message of a *kind*: None where the bytes are none, which gRPC itself would take for a bug."""
+
+    def read(data: bytes) -> Any | None:
+        try:
+            return kind.FromString(data)
+        except DecodeError:
+            return None
+
+    return read
 
 
 _made: Final = _classes()

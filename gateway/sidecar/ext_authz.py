@@ -11,7 +11,7 @@ import grpc
 
 from gateway.sidecar.decisions import Asked
 from gateway.sidecar.envoy import TO_REMOVE
-from gateway.sidecar.envoy_messages import CheckRequest, CheckResponse
+from gateway.sidecar.envoy_messages import CheckRequest, CheckResponse, reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,7 +50,7 @@ class Checks:
         """Give them as gRPC takes them."""
         check = grpc.unary_unary_rpc_method_handler(
             self.check,
-            request_deserializer=CheckRequest.FromString,
+            request_deserializer=reader(CheckRequest),
             response_serializer=CheckResponse.SerializeToString,
         )
         return grpc.method_handlers_generic_handler(SERVICE, {"Check": check})
@@ -61,7 +61,9 @@ class Checks:
         self._journal = journal
 
     async def check(self, request: Any, context: Any) -> Any:
-        """Decide on a `CheckRequest`."""
+        """Decide on a `CheckRequest`; None is one that could not be read."""
+        if request is None:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "this is no CheckRequest")
         http = request.attributes.request.http
         asked = Asked(http.method, f"/envoy{http.path}", GrpcFields(http), (), _address(context.peer()))
         try:

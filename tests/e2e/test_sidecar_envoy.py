@@ -37,6 +37,18 @@ def test_path_and_query_are_sent_as_they_were_decided_on(modes: Modes, query: st
         assert modes.gateway.backend.last.line == f"GET {BUDGETS}/1{query} HTTP/1.1"
 
 
+@pytest.mark.parametrize("mode", ["envoy", "envoy-grpc"])
+def test_bytes_that_a_decision_cannot_see_are_never_sent(modes: Modes, mode: str) -> None:
+    """Envoy writes them anew for gRPC, so what it decided on would not be what it sends."""
+    modes.gateway.backend.forget()
+    for target in (b"?a=\xff", b"?a=\xc3\xa9", b"/\xff", b"?a=\x7f"):
+        with modes.proxies[mode].connect(fresh_address()) as wire:
+            head = b"GET %b%b HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %b\r\n\r\n"
+            wire.send(head % (BUDGETS.encode(), target, modes.gateway.everything.encode()))
+            assert wire.answer().code == "400 bad_request", target
+    assert not modes.gateway.backend.requests
+
+
 def test_nothing_that_says_who_somebody_is_reaches_the_backend_in_any_spelling(modes: Modes, envoy: Proxy) -> None:
     names = ("X-Gateway-Anything", "x_gateway_key_id", "X.Consumer.Id", "X-Credential-New", "X-Forwarded-User")
     inner = ("X_User_Id", "X-Gateway-Route", "X-Gateway-Path", "X-Original-Content-Length", "X-Envoy-Original-Path")

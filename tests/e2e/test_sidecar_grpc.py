@@ -121,8 +121,10 @@ def test_an_address_that_is_not_told_is_on_no_list(modes: Modes, asking: Asking)
 
 def test_bytes_that_are_no_question_are_answered_with_no_admission(asking: Asking) -> None:
     assert asking.send(b"").denied_response.status.code == 400
-    with pytest.raises(grpc.RpcError):
-        asking.send(b"\xff" * 100)
+    for nonsense in (b"\xff" * 100, b"\x0a\x05", CheckRequest(attributes={}).SerializeToString() + b"\x0f"):
+        with pytest.raises(grpc.RpcError) as refused:
+            asking.send(nonsense)
+        assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert asking.check(SHARED).status.code == OK
 
 

@@ -64,7 +64,7 @@ def test_the_command_writes_a_whole_bootstrap(tmp_path: Path) -> None:
 
 def test_every_kind_of_upstream_is_rendered_as_envoy_takes_it(loaded: Load, tmp_path: Path) -> None:
     certificate, key = Authority(tmp_path).issue("client", "client")
-    text = RIGHT.replace("routes:\n", MANY).replace("CERTIFICATE", str(certificate)).replace("KEY", str(key))
+    text = RIGHT.replace("routes:\n", MANY).replace(" CERTIFICATE", f" {certificate}").replace(" KEY}", f" {key}}}")
     more = "trusted_proxies: [10.0.0.0/8, '2001:db8::/32', 192.0.2.1]\nsidecar: {grpc: {port: 9191}}\n"
     written, configuration = rendered(
         text.replace("ca: CA", f"ca: {tmp_path / 'authority.pem'}") + more, loaded, grpc=True
