@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,6 +48,15 @@ def test_bytes_that_a_decision_cannot_see_are_never_sent(modes: Modes, mode: str
             wire.send(head % (BUDGETS.encode(), target, modes.gateway.everything.encode()))
             assert wire.answer().code == "400 bad_request", target
     assert not modes.gateway.backend.requests
+
+
+def test_http_2_fares_the_same(modes: Modes, envoy: Proxy) -> None:
+    key = f"Authorization: Bearer {modes.gateway.readonly}"
+    asked = ["curl", "-sS", "--http2-prior-knowledge", "-m", "10", "-w", "%{http_version} %{http_code}", "--path-as-is"]
+    for path, told in ((f"{BUDGETS}/1?a=%2F", b'{"ok":true}2 200'), (f"{BUDGETS}/../customers", b"2 400")):
+        command = [*asked, "-H", key, f"http://127.0.0.1:{envoy.port}{path}"]
+        assert subprocess.run(command, check=True, capture_output=True, timeout=20).stdout.endswith(told)
+    assert [one.target for one in modes.gateway.backend.requests] == [f"{BUDGETS}/1?a=%2F"]
 
 
 def test_nothing_that_says_who_somebody_is_reaches_the_backend_in_any_spelling(modes: Modes, envoy: Proxy) -> None:
