@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
+from gateway.proxy.accepting import Accepting
+
 if TYPE_CHECKING:
     import socket
     import ssl
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from gateway.proxy.server import PublicServer
 
 BACKLOG: Final = 1024
-HANDSHAKE_S: Final = 10.0
-TLS_CLOSE_S: Final = 2.0
 INTERNAL_SHUTDOWN_S: Final = 1.0
 INTERNAL_FIELDS: Final[dict[str, Any]] = {"max_line_size": 131_072, "max_field_size": 131_072, "max_headers": 2000}
 """Bounds above those that proxies and our own settings have: what is too long is refused by its own name."""
@@ -37,10 +37,11 @@ class Sockets:
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """The TLS of each listener, None for plain HTTP."""
+    """The TLS of each listener, None for plain HTTP; and whether balancers announce clients at the public one."""
 
     public: ssl.SSLContext | None
     internal: ssl.SSLContext | None
+    announced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +49,25 @@ class Listening:
     """Both listeners while they are open."""
 
     server: PublicServer
-    public: asyncio.Server
+    public: asyncio.Server | Accepting
     internal: tuple[web.SockSite, ...]
 
     async def drain(self, timeout_s: float) -> None:
         """Take no more connections and let requests in flight finish; who asks for health is answered to the end."""
-        self.public.close()
+        await self._close_public()
         await self.server.finish(LINGER_S, timeout_s)
 
     async def retire(self, timeout_s: float) -> None:
         """Leave new connections to the worker that has taken this one's place, and let requests in flight finish."""
         for site in self.internal:
             await site.stop()
-        self.public.close()
+        await self._close_public()
         await self.server.finish(RETIRED_LINGER_S, timeout_s)
+
+    async def _close_public(self) -> None:
+        self.public.close()
+        if isinstance(self.public, Accepting):
+            await self.public.settle(LINGER_S)
 
 
 @asynccontextmanager
@@ -77,11 +83,12 @@ async def listening(
             internal.append(web.SockSite(runner, sockets.decisions, backlog=BACKLOG))
         for site in internal:
             await site.start()
-        tls: dict[str, Any] = {}
-        if contexts.public is not None:
-            tls = {"ssl": contexts.public, "ssl_handshake_timeout": HANDSHAKE_S, "ssl_shutdown_timeout": TLS_CLOSE_S}
-        loop = asyncio.get_running_loop()
-        public = await loop.create_server(server, sock=sockets.public, backlog=BACKLOG, **tls)
+        public: asyncio.Server | Accepting
+        if contexts.public is None and not contexts.announced:
+            public = await asyncio.get_running_loop().create_server(server, sock=sockets.public, backlog=BACKLOG)
+        else:
+            sockets.public.listen(BACKLOG)
+            public = Accepting(server, sockets.public, contexts.public, announced=contexts.announced)
         try:
             yield Listening(server, public, tuple(internal))
         finally:
