@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import hypothesis
 import pytest
 
 from tests.backends import backend
@@ -69,6 +70,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes seconds: at the end it would leave all cores but one without work."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
+
+# How fast the machine is, or how busy, is nothing that a property is about.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("tests")
 
 # A shell that runs tests in the background has SIGINT ignored, and every process that is started here would inherit it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
