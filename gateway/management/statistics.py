@@ -140,6 +140,7 @@ def shown_sums(sums: Sums) -> dict[str, Any]:
         "p50ResponseTime": percentile_ms(sums.latencies, 0.50),
         "p95ResponseTime": percentile_ms(sums.latencies, 0.95),
         "p99ResponseTime": percentile_ms(sums.latencies, 0.99),
+        "unknownRequests": sums.unknown,
     }
 
 

@@ -37,7 +37,7 @@ def framed_body(request: ClientRequest, record: RequestRecord) -> tuple[bytes, b
     head = request.head
     if not request.has_stream:
         # A length of nothing is passed on: methods that have a body by nature say so (RFC 9110 section 8.6).
-        declares = head.special and hdrs.CONTENT_LENGTH in head.headers
+        declares = head.section.special and hdrs.CONTENT_LENGTH in head.headers
         return (b"Content-Length: 0\r\n" if declares else b""), b""
     assert record.route is not None
     limit, idle_s = record.route.body_max_bytes, record.snapshot.request_limits.body_idle_s

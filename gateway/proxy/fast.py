@@ -25,10 +25,7 @@ if TYPE_CHECKING:
     from gateway.proxy.incoming import ClientRequest
     from gateway.proxy.respond import Written
 
-HEAD_MAX: Final = 16 * 1024
 READ_MAX: Final = 64 * 1024
-_METHODS: Final = (b"GET ", b"HEAD ", b"DELETE ")
-_END: Final = b"\r\n\r\n"
 
 
 class PlainServer:
@@ -201,8 +198,6 @@ class PlainConnection(asyncio.Protocol):
 
     def _plain(self, data: bytes) -> RequestHead | None:
         """Give the head of a plain request, None for anything else."""
-        if not data.startswith(_METHODS) or data.find(_END) != len(data) - len(_END) or len(data) > HEAD_MAX:
-            return None
         head = self._reader.read(data)
         if self._server.clients.requests_max and head is not None and self._is_last():
             return None

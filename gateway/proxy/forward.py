@@ -69,7 +69,7 @@ class Forwarder:
         framing, body = framed_body(request, record)
         if upgrade:
             framing += UPGRADE_LINES
-        elif request.head.special and wants_trailers(request.head.headers.getall(hdrs.TE, ())):
+        elif request.head.section.special and wants_trailers(request.head.headers.getall(hdrs.TE, ())):
             record.trailers = True
             framing += _TE_LINES
         start, rest = outbound_head(request, record, admit, framing)

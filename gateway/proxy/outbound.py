@@ -24,28 +24,40 @@ def outbound_head(request: ClientRequest, record: RequestRecord, admit: Admit, f
     """Give the head in two parts, before and after the value of Host."""
     facts = record.facts
     assert facts is not None
-    head = request.head
+    section, key_format = request.head.section, record.snapshot.key_format
+    known = section.forwarded
+    forwarded = known[1] if known is not None and known[0] is record.snapshot else _forwarded(request, record)
+    foreign = b""
+    if (admit.principal is None or key_format.in_api_key) and section.authorizations:
+        authorization = section.authorizations[0]
+        if not mentions_key(authorization, key_format):
+            foreign = f"Authorization: {authorization}\r\n".encode("utf-8", "surrogateescape")
+    ids = (
+        f"X-Request-Id: {record.request_id}\r\ntraceparent: {_trace(section.traceparent, record.entropy)}\r\n"
+    ).encode("ascii")
+    start = f"{facts.method} {facts.target.path}{facts.target.query} HTTP/1.1\r\nHost: ".encode("ascii")
+    return start, b"".join((b"\r\n", forwarded, foreign, ids, admit.identity, framing, b"\r\n"))
+
+
+def _forwarded(request: ClientRequest, record: RequestRecord) -> bytes:
+    """Make the lines that are the same for every request with these fields from this client, and leave them there."""
+    facts, head, removed = record.facts, request.head, record.snapshot.removed
+    assert facts is not None
     trusted = record.from_trusted
-    removed = record.snapshot.removed
-    lines = passed_lines(head.raw_headers, removed.from_trusted if trusted else removed.from_strangers)
-    if (admit.principal is None or record.snapshot.key_format.in_api_key) and head.authorizations:
-        authorization = head.authorizations[0]
-        if not mentions_key(authorization, record.snapshot.key_format):
-            lines.append(f"Authorization: {authorization}".encode("utf-8", "surrogateescape"))
-    wanted = "".join(head.hosts) if facts.target.authority is None else wanted_host(head, facts.target)
-    hops, scheme = record.peer, request.scheme
+    lines = passed_lines(head.section.raw, removed.from_trusted if trusted else removed.from_strangers)
+    hops, scheme, wanted = record.peer, request.scheme, wanted_host(head, facts.target)
     if trusted:
         headers = head.headers
         hops = ", ".join((*headers.getall(hdrs.X_FORWARDED_FOR, ()), hops))
         scheme = headers.get(hdrs.X_FORWARDED_PROTO, scheme)
         wanted = headers.get(hdrs.X_FORWARDED_HOST, wanted)
     lines.append(
-        f"X-Request-Id: {record.request_id}\r\ntraceparent: {_trace(head.traceparent, record.entropy)}\r\n"
         f"X-Forwarded-For: {hops}\r\nX-Forwarded-Proto: {scheme}\r\nX-Forwarded-Host: {wanted}\r\n"
         f"Via: 1.{head.version[1]} gateway\r\n".encode("utf-8", "surrogateescape")
     )
-    start = f"{facts.method} {facts.target.path}{facts.target.query} HTTP/1.1\r\nHost: ".encode("ascii")
-    return start, b"".join((b"\r\n", b"\r\n".join(lines), admit.identity, framing, b"\r\n"))
+    forwarded = b"\r\n".join(lines)
+    head.section.forwarded = (record.snapshot, forwarded)
+    return forwarded
 
 
 def wanted_host(head: RequestHead, target: Target) -> str:
@@ -54,7 +66,7 @@ def wanted_host(head: RequestHead, target: Target) -> str:
     With a target in absolute form Host is to be ignored (RFC 9112 section 3.2.2), but a client that could choose
     between the two would be seen in one place by who reads the one, and in another by who reads the other.
     """
-    host = "".join(head.hosts)
+    host = "".join(head.section.hosts)
     return host if target.authority is None or target.authority.lower() == host.lower() else ""
 
 

@@ -28,19 +28,21 @@ from gateway.core.websocket import handshake_problem
 from gateway.telemetry.metrics import METHODS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.core.credentials import Credential, CredentialProblem
     from gateway.core.decision import Denial
+    from gateway.core.headers import Field
     from gateway.core.routes import Route
-    from gateway.core.snapshot import RequestLimits, Snapshot
-    from gateway.proxy.head import RequestHead
+    from gateway.core.snapshot import KeyFormat, RequestLimits, Snapshot
+    from gateway.proxy.head import HeaderSection, RequestHead
     from gateway.proxy.incoming import ClientRequest
 
 API_KEY: Final = istr("X-API-Key")
 LENGTH_DIGITS_MAX: Final = 15
-HOSTS_REMEMBERED_MAX: Final = 1024
 _HOST: Final = re.compile(HOST)
 _METHOD: Final = re.compile(r"[A-Z]{1,20}")
 _TOKEN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_good_hosts: Final[set[str]] = set()
 
 
 def read_facts(
@@ -66,14 +68,25 @@ def read_facts(
         address = client_address(peer, snapshot.trusted_proxies, (), ())
     if address is None:
         return BadRequest("X-Forwarded-For and Forwarded name different clients")
-    key_format = snapshot.key_format
-    if key_format.in_api_key:
-        credential = credentials.read_both(head.authorizations, head.headers.getall(API_KEY, ()), key_format)
+    known = head.section.credential
+    if known is not None and known[0] is snapshot.key_format:
+        credential = known[1]
     else:
-        credential = credentials.read(head.authorizations, key_format)
+        credential = _read_credential(head.section, snapshot.key_format)
     if isinstance(credential, credentials.RepeatedCredential):
         return BadRequest(credential.reason)
     return RequestFacts(head.method, target, address, credential)
+
+
+def _read_credential(section: HeaderSection, key_format: KeyFormat) -> Credential | CredentialProblem:
+    """Read the credential, and leave it with the section."""
+    if key_format.in_api_key:
+        api_keys = section.dictionary.getall(API_KEY, ())
+        credential = credentials.read_both(section.authorizations, api_keys, key_format)
+    else:
+        credential = credentials.read(section.authorizations, key_format)
+    section.credential = (key_format, credential)
+    return credential
 
 
 def _odd_head(head: RequestHead, limits: RequestLimits, head_bytes: int | None) -> Denial | None:
@@ -83,23 +96,29 @@ def _odd_head(head: RequestHead, limits: RequestLimits, head_bytes: int | None) 
         return VersionRefused()
     if len(head.path) > limits.target_max_bytes:
         return TargetTooLong(limits.target_max_bytes)
-    if _too_large(head, limits, head_bytes):
-        return HeadTooLarge()
     if head.method not in METHODS and _METHOD.fullmatch(head.method) is None:
         return BadRequest("The request method is not a known token")
-    hosts = head.hosts
-    if len(hosts) != 1 and (hosts or version == HttpVersion11):
+    return None if head.section.limits is limits else _odd_section(head, limits, head_bytes)
+
+
+def _odd_section(head: RequestHead, limits: RequestLimits, head_bytes: int | None) -> Denial | None:
+    """Refuse fields that are too many or have two readings, and leave with the others whose limits they keep."""
+    section = head.section
+    if _too_large(section.raw, limits, head_bytes):
+        return HeadTooLarge()
+    hosts = section.hosts
+    if len(hosts) != 1 and (hosts or head.version == HttpVersion11):
         return BadRequest("Exactly one Host header is needed")
-    if hosts and not _is_host(hosts[0]):
+    if hosts and _HOST.fullmatch(hosts[0]) is None:
         return BadRequest("The Host header is not a host")
-    if head.special and hdrs.TRANSFER_ENCODING in head.headers:
+    if section.special and hdrs.TRANSFER_ENCODING in head.headers:
         return _odd_framing(head)
+    section.limits = limits
     return None
 
 
-def _too_large(head: RequestHead, limits: RequestLimits, head_bytes: int | None) -> bool:
+def _too_large(fields: Sequence[Field], limits: RequestLimits, head_bytes: int | None) -> bool:
     """Measure the fields: no pass, or one, where all of them together are small enough for one."""
-    fields = head.raw_headers
     if len(fields) > limits.fields_max:
         return True
     if head_bytes is not None and head_bytes <= limits.field_max_bytes:
@@ -110,16 +129,6 @@ def _too_large(head: RequestHead, limits: RequestLimits, head_bytes: int | None)
     return size + 4 * len(fields) > limits.head_max_bytes or any(
         len(name) + len(value) > limits.field_max_bytes for name, value in fields
     )
-
-
-def _is_host(text: str) -> bool:
-    if text in _good_hosts:
-        return True
-    if _HOST.fullmatch(text) is None:
-        return False
-    if len(_good_hosts) < HOSTS_REMEMBERED_MAX:
-        _good_hosts.add(text)
-    return True
 
 
 def _odd_framing(head: RequestHead) -> Denial | None:
@@ -134,7 +143,7 @@ def _odd_framing(head: RequestHead) -> Denial | None:
 
 def odd_request(request: ClientRequest, route: Route) -> Denial | None:
     """Refuse what the route will not carry: a body declared too large, an unknown expectation, an upgrade."""
-    if not request.head.special:
+    if not request.head.section.special:
         return None
     headers = request.head.headers
     if request.has_stream:
@@ -152,7 +161,7 @@ def odd_request(request: ClientRequest, route: Route) -> Denial | None:
 
 def opens_websocket(head: RequestHead) -> bool:
     """Say whether a request that is not odd, on a route that carries WebSockets, is a handshake."""
-    return head.special and "websocket" in head.headers.get(hdrs.UPGRADE, "").lower()
+    return head.section.special and "websocket" in head.headers.get(hdrs.UPGRADE, "").lower()
 
 
 def _odd_handshake(request: ClientRequest) -> Denial | None:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import EMPTY_PAYLOAD, web
+from aiohttp.http import HttpRequestParser
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
@@ -34,6 +35,19 @@ WRITE_BUFFER_BYTES: Final = 256 * 1024
 PARSER_MARGIN: Final = 1024
 LINGERING_S: Final = 2.0
 LOOK_S: Final = 0.02
+
+
+class ParserMissing(ValueError):
+    """aiohttp would read requests with its parser in Python, which accepts what its compiled one refuses."""
+
+
+def require_compiled_parser() -> None:
+    """Refuse to serve with any other parser than llhttp; raises ParserMissing."""
+    if HttpRequestParser.__module__ != "aiohttp._http_parser":
+        message = (
+            "aiohttp has no compiled HTTP parser here: unset AIOHTTP_NO_EXTENSIONS, or install aiohttp from its wheel"
+        )
+        raise ParserMissing(message)
 
 
 class ClientConnection(RequestHandler):

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import shutil
 import sys
 import time
-from typing import cast
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CONNECTIONS = 64
+FIELDS = ("User-Agent: bench/1.0", "Accept: application/json", "Accept-Encoding: gzip, deflate")
+_SCRIPT = Path(__file__).with_name("load.lua")
 _WRK_REQUESTS = re.compile(r"(\d+) requests in ([0-9.]+)s")
 _WRK_BAD = re.compile(r"Non-2xx or 3xx responses: (\d+)|Socket errors: (.*)")
 
 
 class Asking(asyncio.Protocol):
-    """Sends a request, waits for an answer of known length, and again."""
+    """Sends a request, waits for an answer of known length, and sends the next."""
 
-    def __init__(self, request: bytes) -> None:
-        self._request = request
+    def __init__(self, requests: Iterator[bytes]) -> None:
+        self._requests = requests
         self._missing = 0
         self.answered = 0
         self.bad = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.write(self._request)
+        self._transport.write(next(self._requests))
 
     def data_received(self, data: bytes) -> None:
         if not self._missing:
@@ -37,15 +44,16 @@ class Asking(asyncio.Protocol):
         self._missing -= len(data)
         if not self._missing:
             self.answered += 1
-            self._transport.write(self._request)
+            self._transport.write(next(self._requests))
 
 
 async def ask(port: int, path: str, key: str, seconds: float) -> tuple[int, int, float]:
     loop = asyncio.get_running_loop()
-    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
+    fields = "\r\n".join((f"Host: 127.0.0.1:{port}", f"Authorization: Bearer {key}", *FIELDS))
+    requests = itertools.cycle([f"GET {path}{id_} HTTP/1.1\r\n{fields}\r\n\r\n".encode() for id_ in range(1, 101)])
     began = time.perf_counter()
     clients = [
-        (await loop.create_connection(lambda: Asking(request), "127.0.0.1", port))[1] for _ in range(CONNECTIONS)
+        (await loop.create_connection(lambda: Asking(requests), "127.0.0.1", port))[1] for _ in range(CONNECTIONS)
     ]
     await asyncio.sleep(seconds)
     took = time.perf_counter() - began
@@ -53,11 +61,12 @@ async def ask(port: int, path: str, key: str, seconds: float) -> tuple[int, int,
 
 
 def command(port: int, path: str, key: str, seconds: float) -> list[str]:
-    """Give the command line that makes the load, to be run on a core of its own."""
+    """Give the command line that asks for resources below *path*, to be run on a core of its own."""
     wrk = shutil.which("wrk")
     if wrk:
-        url = f"http://127.0.0.1:{port}{path}"
-        return [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}", "-H", f"Authorization: Bearer {key}", url]
+        fields = [part for field in (f"Authorization: Bearer {key}", *FIELDS) for part in ("-H", field)]
+        how = ["-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}", "-s", str(_SCRIPT)]
+        return [wrk, *how, *fields, f"http://127.0.0.1:{port}", "--", path]
     return [sys.executable, "-m", "tests.bench.load", str(port), path, key, str(seconds)]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from redis.asyncio import Redis
+from redis.crc import key_slot
 
 from gateway.adapters.redis.limiter import bucket_key, pack, unpack
 from gateway.core.bucket import Algorithm, Bucket, Charges, Limit, Taken, take
@@ -105,3 +106,10 @@ def test_all_buckets_of_a_call_are_named_for_one_cluster_slot_and_by_nothing_els
     command = pack(charges)
     assert b"gateway:bucket:1:t:{api_key_1}:hourly:3600000" in command
     assert b"gateway:bucket:1:t:{api_key_1}:budgets:1:60000" in command
+
+
+@pytest.mark.parametrize("subject", ["api_key_1", "address:2001:db8::/56", "failed:127.0.0.1", "a{b}c"])
+def test_all_buckets_of_a_subject_share_a_slot_of_a_cluster(subject: str) -> None:
+    keys = [bucket_key(subject, name, algorithm, 60_000) for name in ("hourly", "b") for algorithm in Algorithm]
+    assert len(set(keys)) == 4
+    assert len({key_slot(key.encode()) for key in keys}) == 1

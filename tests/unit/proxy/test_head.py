@@ -42,16 +42,23 @@ def by_name(head: RequestHead) -> list[tuple[str, str]]:
 
 
 def must_agree(data: bytes) -> None:
-    head = PlainHeadReader().read(data)
+    agrees(PlainHeadReader().read(data), data)
+    again = PlainHeadReader()
+    if again.read(b"GET /first HTTP/1.1" + data[data.find(b"\r\n") :]) is not None:
+        agrees(again.read(data), data)
+
+
+def agrees(head: RequestHead | None, data: bytes) -> None:
     if head is None:
         return
     other = read_by_aiohttp(data)
     assert (head.method, head.path, head.version) == (other.method, other.path, other.version)
-    assert list(head.raw_headers) == list(other.raw_headers)
-    assert (list(head.hosts), list(head.authorizations)) == (list(other.hosts), list(other.authorizations))
-    assert head.traceparent == other.traceparent
+    assert list(head.section.raw) == list(other.section.raw)
+    one, two = head.section, other.section
+    assert (list(one.hosts), list(one.authorizations)) == (list(two.hosts), list(two.authorizations))
+    assert one.traceparent == two.traceparent
     assert by_name(head) == by_name(other)
-    assert (other.special, other.should_close, other.upgrade) == (False, False, False)
+    assert (two.special, other.should_close, other.upgrade) == (False, False, False)
 
 
 @given(HEADS)
@@ -69,8 +76,8 @@ def test_no_broken_head_is_read_otherwise_than_by_aiohttp(data: bytes, broken: t
 def test_a_plain_head_is_plain() -> None:
     head = PlainHeadReader().read(PLAIN)
     assert head is not None
-    assert (head.path, head.hosts) == ("/api/public/budgets?page=2", ("a.example",))
-    assert head.authorizations == ("Bearer bk_live_x",)
+    assert (head.path, head.section.hosts) == ("/api/public/budgets?page=2", ("a.example",))
+    assert head.section.authorizations == ("Bearer bk_live_x",)
     assert head.headers["AUTHORIZATION"] == "Bearer bk_live_x"
     assert TRACEPARENT not in head.headers
 
@@ -80,7 +87,29 @@ def test_one_connection_has_many_heads() -> None:
     for number in range(3):
         head = reader.read(b"GET /%d HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n" % number)
         assert head is not None
-        assert (head.path, len(head.raw_headers)) == (f"/{number}", 2)
+        assert (head.path, len(head.section.raw)) == (f"/{number}", 2)
+
+
+def test_fields_that_come_again_are_not_read_again() -> None:
+    reader = PlainHeadReader()
+    first, again = (reader.read(b"%b /1 HTTP/1.1\r\nHost: a\r\n\r\n" % method) for method in (b"GET", b"DELETE"))
+    other = reader.read(b"GET /1 HTTP/1.1\r\nHost: a\r\nA: b\r\n\r\n")
+    assert first is not None
+    assert again is not None
+    assert other is not None
+    assert first.section is again.section
+    assert other.section is not again.section
+    assert (again.method, len(other.section.raw)) == ("DELETE", 2)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"GET /1 HTTP/1.0", b"GET 1 HTTP/1.1", b"PUT /1 HTTP/1.1", b"GET /1 HTTP/1.1\r\nTE: a", b" GET /1 HTTP/1.1", b""],
+)
+def test_known_fields_make_no_odd_line_plain(line: bytes) -> None:
+    reader, fields = PlainHeadReader(), b"\r\nHost: a\r\n\r\n"
+    assert reader.read(b"GET / HTTP/1.1" + fields) is not None
+    assert reader.read(line + fields) is None
 
 
 @pytest.mark.parametrize(
