@@ -12,6 +12,7 @@ from tests.demos import new_demo
 from tests.nginx import nginx
 from tests.proxies import modes
 from tests.servers import (
+    administration,
     own_postgres,
     postgres_dsn,
     postgres_server,
@@ -32,6 +33,7 @@ from tests.serving import (
 )
 
 __all__ = [
+    "administration",
     "backend",
     "complete_gateway_server",
     "gateway",
