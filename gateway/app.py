@@ -18,9 +18,11 @@ from gateway.adapters.certificates import Certificates
 from gateway.assembly import acquire, counters, have_key_to_sign
 from gateway.jobs.expire_idempotency import expire_idempotency
 from gateway.jobs.look_after_usage import UsageCaretaker
+from gateway.jobs.look_after_webhooks import look_after_webhooks
 from gateway.jobs.renew_certificates import renew_certificates
 from gateway.jobs.running import running
 from gateway.jobs.sync_journal import sync_journal
+from gateway.management.events import EventIntake
 from gateway.management.health import internal_application
 from gateway.ports import Fault
 from gateway.proxy.listening import Contexts, listening
@@ -69,13 +71,15 @@ async def serve(
             "usage": UsageCaretaker(worker.database, config.usage.retention_days).run(),
             "expiry": expire_idempotency(worker.database),
             "identity": worker.identity.run(),
+            "webhooks": worker.deliverer.run(),
+            "deliveries": look_after_webhooks(worker.database, worker.telemetry, config.webhooks.retention_days),
         }
         if config.usage.journal.fsync == "interval":
             jobs["sync"] = sync_journal(worker.journal, config.usage.journal.fsync_interval_ms / 1000)
         certificates = _certificates(config, worker.telemetry)
         jobs["certificates"] = renew_certificates(certificates.values())
         contexts = Contexts(*(certificates[name].context if name in certificates else None for name in LISTENERS))
-        asking = decision_routes(worker.decisions, config.sidecar.path)
+        asking = [*decision_routes(worker.decisions, config.sidecar.path), *EventIntake(worker.journal).routes()]
         application = internal_application(worker.health, counters(config), worker.publisher.publish, asking)
         async with running(jobs), listening(worker.server, application, sockets, contexts) as open_listeners:
             _settle_memory()

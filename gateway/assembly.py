@@ -6,6 +6,7 @@ Nothing else constructs a collaborator.
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -20,12 +21,17 @@ from gateway.adapters.memory.limiter import MemoryLimiter
 from gateway.adapters.postgres.key_source import PostgresKeySource
 from gateway.adapters.postgres.listen import KeyChangeListener
 from gateway.adapters.postgres.pool import Database, PoolSettings
+from gateway.adapters.postgres.webhook_queue import WebhookQueue
 from gateway.adapters.redis.limiter import RedisLimiter
+from gateway.adapters.secrets.encryption import Sealed, encryption_of
+from gateway.adapters.webhooks.sender import WebhookSender
 from gateway.jobs.deliver_usage import usage_delivery
+from gateway.jobs.deliver_webhooks import WebhookDeliverer
 from gateway.jobs.invalidate import Invalidator
 from gateway.jobs.publish_gauges import GaugePublisher, Sources
 from gateway.management.answers import management_answers
 from gateway.management.health import Health
+from gateway.management.webhook_secrets import show_secret
 from gateway.proxy.handler import Gateway
 from gateway.proxy.reload import Reload
 from gateway.proxy.server import PublicServer
@@ -37,6 +43,8 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
     from pathlib import Path
 
+    from gateway.adapters.postgres.webhook_queue import Destination
+    from gateway.adapters.secrets.encryption import Encryption
     from gateway.jobs.deliver_usage import Delivery
     from gateway.management.identity import IdentityTokens
     from gateway.proxy.watch import Watch
@@ -60,6 +68,7 @@ class Worker:
     delivery: Delivery
     identity: IdentityTokens
     decisions: Decisions
+    deliverer: WebhookDeliverer
 
 
 async def acquire(config: Config, since: float, seat: int, stack: AsyncExitStack) -> Worker:
@@ -95,6 +104,7 @@ async def acquire(config: Config, since: float, seat: int, stack: AsyncExitStack
 
     delivery = usage_delivery(config, database, journal, telemetry)
     stack.push_async_callback(delivery.close)
+    deliverer = await _deliverer(config, database, telemetry, stack)
     health = _health(database, limiter, listener, identity, reload)
     sources = Sources(
         keys=keys,
@@ -112,8 +122,26 @@ async def acquire(config: Config, since: float, seat: int, stack: AsyncExitStack
     publisher = GaugePublisher(sources, telemetry)
     return Worker(
         *(telemetry, database, limiter, listener, journal, server, reload, gateway.watch),
-        *(health, publisher, delivery, identity, decisions),
+        *(health, publisher, delivery, identity, decisions, deliverer),
     )
+
+
+async def _deliverer(
+    config: Config, database: Database, telemetry: Telemetry, stack: AsyncExitStack
+) -> WebhookDeliverer:
+    settings = config.webhooks
+    sender = WebhookSender(allow_private=settings.allow_private)
+    stack.push_async_callback(sender.close)
+    queue = WebhookQueue(database, secrets.token_hex(8), settings.scope)
+    return WebhookDeliverer(queue, sender, partial(_secrets_of, encryption_of(config.secrets)), telemetry, settings)
+
+
+def _secrets_of(encryption: Encryption, destination: Destination) -> list[str]:
+    """Give what the deliveries of a key are signed with; raises SecretUnreadable."""
+    if destination.secret is None or destination.secret_key_id is None:
+        return []
+    sealed = Sealed(destination.secret_key_id, destination.secret)
+    return [show_secret(encryption.open(sealed, f"webhook:{destination.key_id}"))]
 
 
 def counters(config: Config) -> Path:

@@ -72,7 +72,9 @@ def usage_delivery(config: Config, database: Database, journal: Journal, telemet
     """Build what brings the events of *journal*, and those that nobody else does, to where *config* wants them."""
     directory, usage = config.journal_directory, config.usage
     publishers = usage_publishers(config)
-    sinks: dict[str, UsageSink] = {POSTGRES: PostgresUsageSink(database)} if usage.sinks.postgres else {}
+    sinks: dict[str, UsageSink] = (
+        {POSTGRES: PostgresUsageSink(database, config.webhooks.scope)} if usage.sinks.postgres else {}
+    )
     for name, publisher in publishers.items():
         sinks[name] = PositionedSink(name, publisher, directory, usage.sinks.source)
     release = SegmentRelease(sinks)

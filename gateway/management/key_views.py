@@ -26,6 +26,8 @@ def shown(key: StoredKey) -> dict[str, Any]:
         "allowedIps": None if key.allowed_ips is None else list(key.allowed_ips),
         "expiresAt": _time(key.expires_at),
         "webhookUrl": key.webhook_url,
+        "webhookEvents": None if key.webhook_events is None else list(key.webhook_events),
+        "webhookStatus": None if key.webhook_url is None else key.webhook_status,
         "createdAt": _time(key.created_at),
         "updatedAt": _time(key.updated_at),
         "lastUsedAt": _time(key.last_used_at),

@@ -31,6 +31,7 @@ from gateway.settings.stores import Postgres, Redis, Secrets, Usage
 from gateway.settings.tls import Tls  # noqa: TC001  # pydantic reads the annotations
 from gateway.settings.traffic import Cors, RouteSettings  # noqa: TC001  # as above
 from gateway.settings.upstreams import Upstream  # noqa: TC001  # as above
+from gateway.settings.webhooks import Webhooks
 
 REMOVED_HEADERS = (
     "X-Consumer-*",
@@ -159,13 +160,6 @@ class Sidecar(Section):
     socket_trusted: Switch = False
     """Whether what callers on the socket say of client addresses is believed, as if they were in trusted_proxies. On,
     only the proxy may reach the socket."""
-
-
-class Webhooks(Section):
-    """Calls to the webhooks of keys."""
-
-    allow_private: Switch = False
-    """Whether webhooks may be plain http and at private addresses. For development only."""
 
 
 class Drain(Section):

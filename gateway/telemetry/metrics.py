@@ -112,7 +112,9 @@ UPSTREAM_CONNECT_FAILURES: Final = _counter(
 UPSTREAM_RESOLVE_FAILURES: Final = _counter(
     "gateway_upstream_resolve_failures_total", "Look-ups of a target's name that failed.", "upstream", "target"
 )
-EVENTS: Final = _counter("gateway_usage_events_total", "Usage events written to the journal.")
+EVENTS: Final = _counter(
+    "gateway_usage_events_total", "Events written to the journal: one of usage for each request, and webhook events."
+)
 EVENTS_SHIPPED: Final = _counter("gateway_usage_events_shipped_total", "Usage events brought to a sink.", "sink")
 EVENTS_DROPPED: Final = _counter(
     "gateway_usage_events_dropped_total", "Usage events that a sink never gets: no space, or corrupt.", "sink"
@@ -130,6 +132,22 @@ SINK_LAG: Final = _gauge(
     merge="max",
 )
 SHIP_FAILURES: Final = _counter("gateway_usage_ship_failures_total", "Attempts to reach a sink that failed.", "sink")
+WEBHOOK_ATTEMPTS: Final = _counter(
+    "gateway_webhook_attempts_total",
+    "Attempts to deliver a webhook: delivered, failed (to be tried again), dead (given up).",
+    "result",
+)
+WEBHOOKS_PENDING: Final = _gauge(
+    "gateway_webhook_deliveries_pending", "Webhook deliveries of all instances that are still to be made.", merge="max"
+)
+WEBHOOKS_LATE: Final = _gauge(
+    "gateway_webhook_late_seconds",
+    "For how long the first webhook delivery has been due to a receiver that has not been failing.",
+    merge="max",
+)
+WEBHOOKS_STOPPED: Final = _gauge(
+    "gateway_webhooks_stopped", "Keys of all instances whose webhook is paused or disabled.", merge="max"
+)
 POSTGRES_UP: Final = _gauge("gateway_postgres_up", "1 while every worker reaches Postgres.", merge="min")
 READY: Final = _gauge("gateway_ready", "1 while every worker is ready.", merge="min")
 CONNECTIONS: Final = _gauge("gateway_connections", "Client connections open.", "listener")
@@ -209,6 +227,10 @@ METRICS: Final = (
     JOURNAL_BYTES,
     SINK_LAG,
     SHIP_FAILURES,
+    WEBHOOK_ATTEMPTS,
+    WEBHOOKS_PENDING,
+    WEBHOOKS_LATE,
+    WEBHOOKS_STOPPED,
     POSTGRES_UP,
     READY,
     CONNECTIONS,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from gateway.core.deliveries import WebhookStatus  # noqa: TC001  # pydantic reads the annotations
 from gateway.core.keys import KeyStatus  # noqa: TC001  # pydantic reads the annotations
 from gateway.management.bodies import without_defaults
 
@@ -101,6 +102,11 @@ class _KeyView(View):
     """When it ends; null is never."""
     webhook_url: str | None
     """Where its events are sent."""
+    webhook_events: list[str] | None
+    """The events that are sent; null is all."""
+    webhook_status: WebhookStatus | None
+    """Whether they are sent: PAUSED by the owner, or because nothing arrived for days; DISABLED because the receiver
+    answered 410. Until it is ACTIVE again they wait. Null without a URL."""
     created_at: Moment
     """When it was made."""
     account_id: str = Absent
