@@ -258,14 +258,22 @@ async def test_a_receiver_that_is_gone_is_sent_nothing_until_its_owner_says_so(o
 
 async def test_days_of_failure_pause_a_webhook_and_one_success_does_not_let_it_come_to_that(outbox: Outbox) -> None:
     key_id = await outbox.key()
-    await outbox.tell("e1")
     queue = outbox.queue()
+    day_later = "UPDATE webhook_destinations SET failing_since = failing_since - interval '25 h'"
+
+    async def attempt(attempt: Attempt, outcome: Outcome) -> WebhookStatus:
+        batch = await queue.next(key_id, 4)
+        status = await queue.record(key_id, results(batch, attempt, outcome), DAY_S)
+        await outbox.execute(day_later)
+        return status
+
+    await outbox.tell("e1")
     await queue.take(8, 8)
-    batch = await queue.next(key_id, 4)
-    long_ago = "UPDATE webhook_destinations SET failing_since = now() - interval '25 h'"
-    await queue.record(key_id, results(batch, FAILED, AT_ONCE), DAY_S)
-    await outbox.execute(long_ago)
-    assert await queue.record(key_id, results(batch, TAKEN, AT_ONCE), DAY_S) is WebhookStatus.ACTIVE or True
+    assert await attempt(FAILED, AT_ONCE) is WebhookStatus.ACTIVE
+    assert await attempt(TAKEN, DELIVERED) is WebhookStatus.ACTIVE
+    await outbox.tell("e2")
+    assert await attempt(FAILED, AT_ONCE) is WebhookStatus.ACTIVE
+    assert await attempt(FAILED, AT_ONCE) is WebhookStatus.PAUSED
     assert await outbox.fetch("SELECT webhook_status FROM api_keys") == "PAUSED"
 
 

@@ -36,7 +36,7 @@ WHERE id = ANY ($1) AND ($2::text IS NULL OR key_id = $2) RETURNING id, key_id
 """
 _FIGURES: Final = """
 SELECT (SELECT count(*) FROM (
-        SELECT FROM webhook_deliveries WHERE status = 'PENDING' LIMIT 1000000) AS some) AS pending,
+        SELECT FROM webhook_deliveries WHERE status = 'PENDING' LIMIT 1000000) AS counted) AS pending,
        (SELECT extract(epoch FROM now() - min(due_at))::float FROM webhook_destinations
         WHERE due_at <= now() AND failing_since IS NULL) AS late_s,
        (SELECT count(*) FROM api_keys
@@ -102,7 +102,7 @@ async def list_deliveries(
         (page - 1) * limit,
     )
     total = await connection.fetchval(
-        f"SELECT count(*) FROM (SELECT FROM webhook_deliveries d WHERE {_WANTED} LIMIT {COUNTED_MAX}) AS some",  # noqa: S608  # own text
+        f"SELECT count(*) FROM (SELECT FROM webhook_deliveries d WHERE {_WANTED} LIMIT {COUNTED_MAX}) AS counted",  # noqa: S608  # own text
         key_id,
         status,
     )
