@@ -12,9 +12,9 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Validat
 from gateway.adapters.postgres.keys import RATE_LIMIT_PER_HOUR
 from gateway.core.keys import KeyStatus
 from gateway.core.network import NetworkSyntaxError, parse_network
+from gateway.core.webhook_urls import check_webhook_url
 from gateway.management.bodies import Body, without_defaults
 from gateway.management.webhook_secrets import read_secret
-from gateway.management.webhook_urls import check_webhook_url
 
 if TYPE_CHECKING:
     from collections.abc import Collection
