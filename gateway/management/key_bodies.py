@@ -14,9 +14,9 @@ from gateway.adapters.postgres.keys import RATE_LIMIT_PER_HOUR
 from gateway.core.deliveries import WebhookStatus
 from gateway.core.keys import KeyStatus
 from gateway.core.network import NetworkSyntaxError, parse_network
+from gateway.core.webhook_urls import check_webhook_url
 from gateway.management.bodies import Body, without_defaults
 from gateway.management.webhook_secrets import read_secret
-from gateway.management.webhook_urls import check_webhook_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

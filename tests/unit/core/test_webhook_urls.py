@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.management.webhook_urls import WebhookUrlError, check_webhook_url, is_public
+from gateway.core.webhook_urls import WebhookUrlError, check_webhook_url, is_public
 
 PRIVATE = [
     "127.0.0.1",
