@@ -37,7 +37,8 @@ def shown(key: StoredKey) -> dict[str, Any]:
 def shown_once(created: CreatedKey, webhook_secret: bytes | None) -> dict[str, Any]:
     """Show a key with its new secret, and its *webhook_secret* where that is new too."""
     view = {**shown(created.stored), "key": created.key}
-    del view["updatedAt"], view["lastUsedAt"]
+    for later in ("updatedAt", "lastUsedAt", "webhookEvents", "webhookStatus"):
+        del view[later]
     if webhook_secret is not None:
         view["webhookSecret"] = show_secret(webhook_secret)
     return view

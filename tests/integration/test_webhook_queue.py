@@ -184,7 +184,9 @@ async def test_what_a_dead_holder_had_comes_back_when_its_lease_has_run_out(outb
     await outbox.execute("UPDATE webhook_destinations SET leased_until = leased_until - interval '6 s'")
     assert await heir.take(8, 8) == {key_id: False}
     await dead.release(key_id)
-    assert await outbox.fetch("SELECT holder FROM webhook_destinations") == "heir", "whoever comes late releases nothing"
+    assert await outbox.fetch("SELECT holder FROM webhook_destinations") == "heir", (
+        "whoever comes late releases nothing"
+    )
 
 
 async def test_failing_keys_take_their_share_and_no_more(outbox: Outbox) -> None:

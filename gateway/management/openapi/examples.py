@@ -30,11 +30,15 @@ _SHOWN: Final[dict[str, Any]] = {
     **_CREATE,
     "keyPrefix": _PREFIX,
     "status": "ACTIVE",
-    "webhookEvents": None,
-    "webhookStatus": "ACTIVE",
     "createdAt": _MADE,
 }
-_KEY: Final[dict[str, Any]] = {**_SHOWN, "updatedAt": _MADE, "lastUsedAt": None}
+_KEY: Final[dict[str, Any]] = {
+    **_SHOWN,
+    "webhookEvents": None,
+    "webhookStatus": "ACTIVE",
+    "updatedAt": _MADE,
+    "lastUsedAt": None,
+}
 _NEW: Final[dict[str, Any]] = {
     **_SHOWN,
     "key": "bk_live_1234567890abcdef1234567890abcdef",

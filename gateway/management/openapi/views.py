@@ -102,11 +102,6 @@ class _KeyView(View):
     """When it ends; null is never."""
     webhook_url: str | None
     """Where its events are sent."""
-    webhook_events: list[str] | None
-    """The events that are sent; null is all."""
-    webhook_status: WebhookStatus | None
-    """Whether they are sent: PAUSED by the owner, or because nothing arrived for days; DISABLED because the receiver
-    answered 410. Until it is ACTIVE again they wait. Null without a URL."""
     created_at: Moment
     """When it was made."""
     account_id: str = Absent
@@ -116,6 +111,11 @@ class _KeyView(View):
 class KeyView(_KeyView):
     """An API key, without anything secret."""
 
+    webhook_events: list[str] | None
+    """The events that are sent; null is all."""
+    webhook_status: WebhookStatus | None
+    """Whether they are sent: PAUSED by the owner, or because nothing arrived for days; DISABLED because the receiver
+    answered 410. Until it is ACTIVE again they wait. Null without a URL."""
     updated_at: Moment
     """When it was changed last."""
     last_used_at: Moment | None
