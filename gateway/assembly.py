@@ -24,6 +24,7 @@ from gateway.adapters.postgres.pool import Database, PoolSettings
 from gateway.adapters.postgres.webhook_queue import WebhookQueue
 from gateway.adapters.redis.limiter import RedisLimiter
 from gateway.adapters.secrets.encryption import Sealed, encryption_of
+from gateway.adapters.secrets.webhook_secrets import open_webhook_secrets
 from gateway.adapters.webhooks.sender import WebhookSender
 from gateway.jobs.deliver_usage import usage_delivery
 from gateway.jobs.deliver_webhooks import WebhookDeliverer
@@ -31,7 +32,6 @@ from gateway.jobs.invalidate import Invalidator
 from gateway.jobs.publish_gauges import GaugePublisher, Sources
 from gateway.management.answers import management_answers
 from gateway.management.health import Health
-from gateway.management.webhook_secrets import show_secret
 from gateway.proxy.handler import Gateway
 from gateway.proxy.reload import Reload
 from gateway.proxy.server import PublicServer
@@ -40,11 +40,11 @@ from gateway.telemetry import metrics
 from gateway.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AsyncExitStack
     from pathlib import Path
 
-    from gateway.adapters.postgres.webhook_queue import Destination
-    from gateway.adapters.secrets.encryption import Encryption
+    from gateway.adapters.postgres.sealed_secrets import StoredSecret
     from gateway.jobs.deliver_usage import Delivery
     from gateway.management.identity import IdentityTokens
     from gateway.proxy.watch import Watch
@@ -87,7 +87,9 @@ async def acquire(config: Config, since: float, seat: int, stack: AsyncExitStack
     stack.push_async_callback(keys.close)
     listener = KeyChangeListener(config.postgres.dsn.get_secret_value(), Invalidator(keys))
     limiter = RedisLimiter(config.redis.url.get_secret_value(), config.redis.timeout_ms / 1000)
-    answers = management_answers(config, database)
+    webhooks = WebhookSender(allow_private=config.webhooks.allow_private)
+    stack.push_async_callback(webhooks.close)
+    answers = management_answers(config, database, webhooks)
     stack.push_async_callback(answers.close)
     identity = answers.authentication.identity
     local = MemoryLimiter(lambda: int(time.time() * 1000))
@@ -104,7 +106,7 @@ async def acquire(config: Config, since: float, seat: int, stack: AsyncExitStack
 
     delivery = usage_delivery(config, database, journal, telemetry)
     stack.push_async_callback(delivery.close)
-    deliverer = await _deliverer(config, database, telemetry, stack)
+    deliverer = _deliverer(config, database, webhooks, telemetry)
     health = _health(database, limiter, listener, identity, reload)
     sources = Sources(
         keys=keys,
@@ -126,22 +128,14 @@ async def acquire(config: Config, since: float, seat: int, stack: AsyncExitStack
     )
 
 
-async def _deliverer(
-    config: Config, database: Database, telemetry: Telemetry, stack: AsyncExitStack
-) -> WebhookDeliverer:
-    settings = config.webhooks
-    sender = WebhookSender(allow_private=settings.allow_private)
-    stack.push_async_callback(sender.close)
-    queue = WebhookQueue(database, secrets.token_hex(8), settings.scope)
-    return WebhookDeliverer(queue, sender, partial(_secrets_of, encryption_of(config.secrets)), telemetry, settings)
+def _deliverer(config: Config, database: Database, sender: WebhookSender, telemetry: Telemetry) -> WebhookDeliverer:
+    queue = WebhookQueue(database, secrets.token_hex(8), config.webhooks.scope)
+    encryption = encryption_of(config.secrets)
 
+    def secrets_of(key_id: str, stored: Sequence[StoredSecret]) -> list[str]:
+        return open_webhook_secrets(encryption, key_id, [Sealed(one.key_id, one.ciphertext) for one in stored])
 
-def _secrets_of(encryption: Encryption, destination: Destination) -> list[str]:
-    """Give what the deliveries of a key are signed with; raises SecretUnreadable."""
-    if destination.secret is None or destination.secret_key_id is None:
-        return []
-    sealed = Sealed(destination.secret_key_id, destination.secret)
-    return [show_secret(encryption.open(sealed, f"webhook:{destination.key_id}"))]
+    return WebhookDeliverer(queue, sender, secrets_of, telemetry, config.webhooks)
 
 
 def counters(config: Config) -> Path:

@@ -23,7 +23,8 @@ from gateway.telemetry import metrics
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.adapters.postgres.webhook_queue import Batch, Destination, DueDelivery, WebhookQueue
+    from gateway.adapters.postgres.sealed_secrets import StoredSecret
+    from gateway.adapters.postgres.webhook_queue import Batch, DueDelivery, WebhookQueue
     from gateway.adapters.webhooks.sender import WebhookSender
     from gateway.settings.webhooks import Webhooks
     from gateway.telemetry.telemetry import Telemetry
@@ -52,11 +53,11 @@ class WebhookDeliverer:
         self,
         queue: WebhookQueue,
         sender: WebhookSender,
-        secrets_of: Callable[[Destination], Sequence[str]],
+        secrets_of: Callable[[str, Sequence[StoredSecret]], Sequence[str]],
         telemetry: Telemetry,
         settings: Webhooks,
     ) -> None:
-        """Take the collaborators; *secrets_of* gives what a key's deliveries are signed with, or SecretUnreadable."""
+        """Take the collaborators; *secrets_of* decrypts what a key's deliveries are signed with."""
         self._queue = queue
         self._sender = sender
         self._secrets_of = secrets_of
@@ -147,12 +148,12 @@ class WebhookDeliverer:
         secrets: Sequence[str] = ()
         unreadable = None
         try:
-            secrets = self._secrets_of(batch.destination)
+            secrets = self._secrets_of(batch.key_id, batch.webhook.secrets)
         except SecretUnreadable as error:
-            log.error("webhook secret unreadable", key_id=batch.destination.key_id, reason=str(error))  # noqa: TRY400  # the message says it all
+            log.error("webhook secret unreadable", key_id=batch.key_id, reason=str(error))  # noqa: TRY400  # the message says it all
             unreadable = Attempt(None, 0, Failure.SECRET_UNREADABLE)
         results = []
-        attempts = (self._attempt(batch.destination.url, secrets, one, unreadable) for one in batch.deliveries)
+        attempts = (self._attempt(batch.webhook.url, secrets, one, unreadable) for one in batch.deliveries)
         for delivery, (now, attempt) in zip(batch.deliveries, await asyncio.gather(*attempts), strict=True):
             judged = outcome(attempt, delivery.failed, self._schedule, random.uniform(-1, 1))
             results.append(Result(delivery.id, iso_time(now), attempt, judged))

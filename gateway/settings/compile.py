@@ -54,6 +54,7 @@ BUILT_IN_ROUTES: Final = (
     _built_in("keys.update", "PUT", "/api-keys/{id}", "keys.update"),
     _built_in("keys.delete", "DELETE", "/api-keys/{id}", "keys.delete"),
     _built_in("keys.rotate", "POST", "/api-keys/{id}/rotate", "keys.rotate"),
+    _built_in("keys.webhook_secret", "POST", "/api-keys/{id}/webhook-secret/rotate", "keys.rotate_webhook_secret"),
     _built_in("keys.audit", "GET", "/api-keys/{id}/audit", "keys.audit"),
     _built_in("keys.deliveries", "GET", "/api-keys/{id}/deliveries", "keys.deliveries"),
     _built_in("keys.redeliver", "POST", "/api-keys/{id}/deliveries/{deliveryId}/redeliver", "keys.redeliver"),

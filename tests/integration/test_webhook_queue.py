@@ -51,6 +51,8 @@ class Outbox:
             "name": "A receiver",
             "scopes": ("WEBHOOKS",),
             "webhook_url": "https://receiver.example/hook",
+            "webhook_secret": b"sealed",
+            "webhook_secret_key_id": "k",
         }
         async with self.database.connection() as connection:
             return (await create_key(connection, NewKey(**usual | options))).stored.id
@@ -167,7 +169,7 @@ async def test_a_key_has_one_holder_and_its_events_come_in_their_order(outbox: O
     batch = await holder.next(key_id, 3)
     assert batch is not None
     assert [json.loads(delivery.data)["of"] for delivery in batch.deliveries] == ["e0", "e1", "e2"]
-    assert batch.destination.url == "https://receiver.example/hook"
+    assert batch.webhook.url == "https://receiver.example/hook"
     await holder.record(key_id, results(batch, TAKEN, DELIVERED), DAY_S)
     assert await outbox.statuses(key_id) == ["DELIVERED"] * 3 + ["PENDING"] * 2
     await holder.release(key_id)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -18,6 +18,7 @@ import asyncpg
 from gateway.adapters.postgres.audit import Actor, act_as
 from gateway.adapters.postgres.connection import reason
 from gateway.adapters.postgres.pool import DatabaseDown
+from gateway.adapters.postgres.webhook_secrets import find_webhook
 from gateway.core.deliveries import DeliveryStatus, WebhookStatus
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from gateway.adapters.postgres.connection import Connection
     from gateway.adapters.postgres.pool import Database
+    from gateway.adapters.postgres.webhook_secrets import StoredWebhook
     from gateway.core.deliveries import Outcome
     from gateway.core.webhooks import Attempt
 
@@ -39,7 +41,7 @@ ACTOR: Final = Actor("command", "webhook deliveries")
 
 _SENDABLE: Final = """
 k.deleted_at IS NULL AND k.status = 'ACTIVE' AND (k.expires_at IS NULL OR k.expires_at > now())
-AND k.webhook_url IS NOT NULL AND k.webhook_status = 'ACTIVE' AND $2 = ANY (k.scopes)
+AND k.webhook_url IS NOT NULL AND k.webhook_secret IS NOT NULL AND k.webhook_status = 'ACTIVE' AND $2 = ANY (k.scopes)
 """
 # Those that fail come last and take no more than their share, however many they are.
 _TAKE: Final = """
@@ -59,13 +61,12 @@ WHERE taken.key_id = due.key_id RETURNING taken.key_id, taken.failing_since IS N
 _RENEW: Final = """
 UPDATE webhook_destinations SET leased_until = now() + $2 * interval '1 second' WHERE holder = $1
 """
-_DESTINATION: Final = f"""
-SELECT k.id, k.webhook_url, k.webhook_secret, k.webhook_secret_key_id
-FROM webhook_destinations w JOIN api_keys k ON k.id = w.key_id
+_HELD: Final = f"""
+SELECT 1 FROM webhook_destinations w JOIN api_keys k ON k.id = w.key_id
 WHERE w.key_id = $1 AND w.holder = $3 AND {_SENDABLE}
 """  # noqa: S608  # all of it is constant
 _DUE: Final = """
-SELECT d.id, d.attempts, e.event, e.at, e.data
+SELECT d.id, e.event, e.at, e.data, d.attempts AS failed
 FROM webhook_deliveries d JOIN webhook_events e ON e.number = d.event_number
 WHERE d.key_id = $1 AND d.status = 'PENDING' AND d.due_at <= now() ORDER BY d.due_at, d.number LIMIT $2
 """
@@ -100,20 +101,11 @@ class DueDelivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Destination:
-    """Where the deliveries of a key go; the secret is encrypted, with the named secret key."""
+class Batch:
+    """What is due at a key, in its order, and the key's webhook."""
 
     key_id: str
-    url: str
-    secret: bytes | None = field(repr=False)
-    secret_key_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What is due at a destination, in its order."""
-
-    destination: Destination
+    webhook: StoredWebhook
     deliveries: tuple[DueDelivery, ...]
 
 
@@ -151,14 +143,13 @@ class WebhookQueue:
     async def next(self, key_id: str, most: int) -> Batch | None:
         """Give what is due at a key that is held; None when there is nothing, or nothing may be sent."""
         async with self._connection() as connection:
-            row = await connection.fetchrow(_DESTINATION, key_id, self._scope, self._holder)
-            due = [] if row is None else await connection.fetch(_DUE, key_id, most)
-        if row is None or not due:
+            if not await connection.fetchval(_HELD, key_id, self._scope, self._holder):
+                return None
+            webhook = await find_webhook(connection, key_id)
+            due = await connection.fetch(_DUE, key_id, most)
+        if webhook is None or not due:
             return None
-        destination = Destination(row["id"], row["webhook_url"], row["webhook_secret"], row["webhook_secret_key_id"])
-        return Batch(
-            destination, tuple(DueDelivery(d["id"], d["event"], d["at"], d["data"], d["attempts"]) for d in due)
-        )
+        return Batch(key_id, webhook, tuple(DueDelivery(*row.values()) for row in due))
 
     async def record(self, key_id: str, results: Sequence[Result], pause_after_s: float) -> WebhookStatus:
         """Write down what came of some attempts at a key, and give whether it is sent anything from now on.

@@ -65,7 +65,7 @@ _SUMS: Final[dict[str, Any]] = {
     "p99ResponseTime": 902.4,
 }
 _DELIVERY: Final[dict[str, Any]] = {
-    "id": "msg_0b6f3c1e5d2a4f7c9e8b7a6d5c4b3a29",
+    "id": "delivery_0b6f3c1e5d2a4f7c9e8b7a6d5c4b3a29",
     "event": "budget.created",
     "eventId": "019b2f00-5c3a-7d41-8e2f-3a4b5c6d7e8f",
     "timestamp": _MADE,
@@ -108,6 +108,7 @@ EXAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
         "UpdateBody": {"name": "Updated Integration Name", "status": "ACTIVE", "rateLimitPerHour": 2000},
         "ChangedKeyView": {**_KEY, "name": "Updated Integration Name", "rateLimitPerHour": 2000},
         "RotateBody": {"graceSeconds": 3600},
+        "RotateWebhookSecretBody": {"graceSeconds": 86400},
         "AuditPageView": {"data": [_ENTRY], "pagination": _PAGINATION},
         "DeliveryPageView": {"data": [_DELIVERY], "pagination": _PAGINATION},
         "DeliveryView": _DELIVERY,
@@ -125,10 +126,14 @@ EXAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
         "WebhookTestAnswer": {
             "data": {
                 "success": True,
-                "message": "Connection successful. This API key has no webhookUrl, so nothing was sent",
+                "message": "Connection successful. The webhook took the event",
                 "timestamp": _MADE,
                 "apiKey": _PREFIX,
-                "deliveryId": None,
+                "deliveryId": "delivery_4TqVbW0sLk9XcR2mYh7ZaN",
+                "delivered": True,
+                "statusCode": 204,
+                "durationMs": 87,
+                "failure": None,
             }
         },
     }

@@ -24,7 +24,7 @@ CREATE INDEX webhook_events_age ON webhook_events (created_at);
 -- One event on its way to one key. history has the latest attempts: at, statusCode, durationMs, failure.
 CREATE TABLE webhook_deliveries (
     number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    id text NOT NULL UNIQUE DEFAULT 'msg_' || replace(gen_random_uuid()::text, '-', ''),
+    id text NOT NULL UNIQUE DEFAULT 'delivery_' || replace(gen_random_uuid()::text, '-', ''),
     event_number bigint NOT NULL REFERENCES webhook_events ON DELETE CASCADE,
     key_id text NOT NULL REFERENCES api_keys ON DELETE CASCADE,
     status text NOT NULL DEFAULT 'PENDING' CHECK (status IN ('PENDING', 'DELIVERED', 'DEAD')),
