@@ -63,6 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--reloads", type=int, default=10, help="how often the settings change")
     group.addoption("--restarts", type=int, default=2, help="how often all workers are replaced")
     group.addoption("--cases", type=int, default=10_000, help="how many requests are made up")
+    group.addoption("--events", type=int, default=60, help="how many webhook events are told while things break")
     group.addoption("--outage-s", type=float, default=4.0, help="how long Postgres is away, in seconds")
 
 
