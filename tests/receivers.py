@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.gateways import Gateway
 
 SECRET = b"s" * 32
+WHSEC = "whsec_" + base64.b64encode(SECRET).decode()
 
 
 class Receiver(Backend):
@@ -26,7 +27,7 @@ class Receiver(Backend):
     @property
     def messages(self) -> list[dict[str, Any]]:
         """What came, in its order, each with its signature verified as the standard's library does it."""
-        verify = Webhook("whsec_" + base64.b64encode(SECRET).decode()).verify
+        verify = Webhook(WHSEC).verify
         came = []
         for request in list(self.requests):
             if request.whole:

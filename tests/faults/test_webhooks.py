@@ -147,7 +147,9 @@ def test_a_receiver_that_does_not_answer_delays_no_other(
         tell(gateway, keys[0].stored.account_id, [f"e{number}"])
     assert wait_until(lambda: came.keys() == told.keys(), 20)
     slowest_s = max(came[one] - told[one] for one in told)
-    print(f"\nbeside a receiver that says nothing and one that refuses: at most {slowest_s:.2f} s from event to arrival")
+    print(
+        f"\nbeside a receiver that says nothing and one that refuses: at most {slowest_s:.2f} s from event to arrival"
+    )
     assert slowest_s < DELAY_MAX_S
     assert len(dead.requests) == 1, "no more than per_destination_max"
     assert list(came) == list(told), "in their order"
