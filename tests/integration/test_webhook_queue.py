@@ -1,161 +1,30 @@
-"""The queue of webhook deliveries on a real Postgres: who is told, by whom, how often, and what becomes of failures."""
+"""The queue of webhook deliveries on a real Postgres: who takes what, and what becomes of failures."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pytest
-
-from gateway.adapters.postgres.accounts import create_account
-from gateway.adapters.postgres.events import PostgresUsageSink
-from gateway.adapters.postgres.keys import NewKey, create_key, update_key
-from gateway.adapters.postgres.pool import Database
-from gateway.adapters.postgres.webhook_deliveries import list_deliveries, look_after_deliveries, redeliver
-from gateway.adapters.postgres.webhook_queue import Result, WebhookQueue
+from gateway.adapters.postgres.webhook_deliveries import list_deliveries, redeliver
+from gateway.adapters.postgres.webhook_queue import Result
 from gateway.core.deliveries import DeliveryStatus, Outcome, WebhookStatus
-from gateway.core.webhook_events import WebhookEvent, encode, json_data
 from gateway.core.webhooks import Attempt, Failure
-from tests.usage_events import event as usage_event
+from tests.integration.outbox import AT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from gateway.adapters.postgres.webhook_queue import Batch
+    from tests.integration.outbox import Outbox
 
-JOURNAL = "worker-0-1.journal"
 DAY_S = 86_400.0
-AT = "2026-11-24T12:00:00.123Z"
 TAKEN, FAILED, GONE = Attempt(204, 7, None), Attempt(500, 7, Failure.STATUS), Attempt(410, 7, Failure.STATUS)
-
-
-@pytest.fixture
-async def database(postgres_dsn: str) -> AsyncIterator[Database]:
-    async with Database(postgres_dsn) as database:
-        yield database
-
-
-class Outbox:
-    """An account whose keys are told of events, and what brings events to it, as the shipper of the journal does."""
-
-    def __init__(self, database: Database, account_id: str) -> None:
-        self.database = database
-        self.account_id = account_id
-        self._sink = PostgresUsageSink(database)
-        self._position = 0
-
-    async def key(self, **options: Any) -> str:
-        usual: dict[str, Any] = {
-            "account_id": self.account_id,
-            "name": "A receiver",
-            "scopes": ("WEBHOOKS",),
-            "webhook_url": "https://receiver.example/hook",
-            "webhook_secret": b"sealed",
-            "webhook_secret_key_id": "k",
-        }
-        async with self.database.connection() as connection:
-            return (await create_key(connection, NewKey(**usual | options))).stored.id
-
-    async def change(self, key_id: str, **changes: Any) -> None:
-        async with self.database.connection() as connection:
-            assert await update_key(connection, key_id, changes)
-
-    async def tell(self, *ids: str, name: str = "budget.created", account_id: str = "") -> None:
-        events = [
-            encode(WebhookEvent(one, AT, account_id or self.account_id, name, json_data({"of": one}))) for one in ids
-        ]
-        end = self._position + 1
-        assert await self._sink.write(JOURNAL, self._position, end, [usage_event(), *events]) == end
-        assert self._sink.refused == 0
-        self._position = end
-
-    def queue(self, holder: str = "one") -> WebhookQueue:
-        return WebhookQueue(self.database, holder, "WEBHOOKS")
-
-    async def told(self, key_id: str) -> list[str]:
-        """The ids of the events that a key is told of, first to last."""
-        async with self.database.connection() as connection:
-            page = await list_deliveries(connection, key_id, limit=100)
-        return [delivery.event_id for delivery in reversed(page.deliveries)]
-
-    async def statuses(self, key_id: str) -> list[str]:
-        async with self.database.connection() as connection:
-            return [d.status for d in reversed((await list_deliveries(connection, key_id, limit=100)).deliveries)]
-
-    async def execute(self, statement: str, *arguments: Any) -> None:
-        async with self.database.connection() as connection:
-            await connection.execute(statement, *arguments)
-
-    async def fetch(self, query: str, *arguments: Any) -> Any:
-        async with self.database.connection() as connection:
-            return await connection.fetchval(query, *arguments)
-
-
-@pytest.fixture
-async def outbox(database: Database) -> Outbox:
-    async with database.connection() as connection:
-        return Outbox(database, await create_account(connection, "Receivers"))
+DELIVERED, DEAD = Outcome(DeliveryStatus.DELIVERED), Outcome(DeliveryStatus.DEAD)
+LATER, AT_ONCE = Outcome(DeliveryStatus.PENDING, 3600), Outcome(DeliveryStatus.PENDING, 0)
 
 
 def results(batch: Batch | None, attempt: Attempt, outcome: Outcome) -> list[Result]:
     assert batch is not None
     return [Result(delivery.id, AT, attempt, outcome) for delivery in batch.deliveries]
-
-
-DELIVERED, DEAD = Outcome(DeliveryStatus.DELIVERED), Outcome(DeliveryStatus.DEAD)
-LATER, AT_ONCE = Outcome(DeliveryStatus.PENDING, 3600), Outcome(DeliveryStatus.PENDING, 0)
-
-
-async def test_an_event_goes_to_every_key_that_may_and_wants_to_be_told(outbox: Outbox) -> None:
-    told = [await outbox.key(), await outbox.key(scopes=("READ_BUDGETS", "WEBHOOKS"))]
-    told.append(await outbox.key(webhook_events=("budget.created", "budget.deleted")))
-    passed_over = [
-        await outbox.key(scopes=("READ_BUDGETS",)),
-        await outbox.key(webhook_url=None),
-        await outbox.key(webhook_events=("budget.deleted",)),
-    ]
-    for change in ({"status": "SUSPENDED"}, {"status": "REVOKED"}):
-        passed_over.append(await outbox.key())
-        await outbox.change(passed_over[-1], **change)
-    for statement in ("SET expires_at = now()", "SET deleted_at = now()"):
-        passed_over.append(await outbox.key())
-        await outbox.execute(f"UPDATE api_keys {statement} WHERE id = $1", passed_over[-1])
-    await outbox.tell("e1")
-    assert [await outbox.told(key_id) for key_id in told] == [["e1"]] * 3
-    assert [await outbox.told(key_id) for key_id in passed_over] == [[]] * len(passed_over)
-
-
-async def test_an_event_that_nobody_is_told_of_is_not_kept(outbox: Outbox) -> None:
-    key_id = await outbox.key()
-    await outbox.tell("e1", account_id="account_of_nobody")
-    await outbox.tell("e2")
-    assert await outbox.told(key_id) == ["e2"]
-    assert await outbox.fetch("SELECT count(*) FROM webhook_events") == 1
-
-
-async def test_an_event_that_comes_twice_is_told_once_whichever_batch_it_is_in(outbox: Outbox) -> None:
-    key_id = await outbox.key()
-    await outbox.tell("e1", "e1", "e2")
-    await outbox.tell("e2", "e3")
-    assert await outbox.told(key_id) == ["e1", "e2", "e3"]
-
-
-async def test_usage_and_webhook_events_of_one_batch_are_stored_together(outbox: Outbox) -> None:
-    await outbox.key()
-    await outbox.tell("e1")
-    assert await outbox.fetch("SELECT count(*) FROM usage_events") == 1
-    assert await outbox.fetch("SELECT position FROM journal_offsets") == 1
-
-
-async def test_a_line_that_is_no_event_is_refused_and_holds_up_nobody(outbox: Outbox, database: Database) -> None:
-    key_id = await outbox.key()
-    sink = PostgresUsageSink(database)
-    good = encode(WebhookEvent("e1", AT, outbox.account_id, "budget.created", json_data({})))
-    bad = [b'{"kind":"webhook","id":1}', b'{"kind":"webhook",\xff', good.replace(AT.encode(), b"yesterday")]
-    assert await sink.write("other.journal", 0, 10, [*bad, good]) == 10
-    assert sink.refused == len(bad)
-    assert await outbox.told(key_id) == ["e1"]
 
 
 async def test_a_key_has_one_holder_and_its_events_come_in_their_order(outbox: Outbox) -> None:
@@ -312,15 +181,3 @@ async def test_a_dead_letter_can_be_sent_again_under_its_id(outbox: Outbox) -> N
     again = await queue.next(key_id, 4)
     assert again is not None
     assert [(delivery.id, delivery.failed) for delivery in again.deliveries] == [(delivery_id, 0)]
-
-
-async def test_old_events_go_with_their_deliveries_and_the_rest_is_counted(outbox: Outbox) -> None:
-    key_id = await outbox.key()
-    await outbox.tell("old")
-    await outbox.execute("UPDATE webhook_events SET created_at = now() - interval '30 days'")
-    await outbox.tell("new")
-    before = await outbox.fetch("SELECT now() - interval '29 days'")
-    figures = await look_after_deliveries(outbox.database, before)
-    assert (figures.pending, figures.stopped, figures.deleted) == (1, 0, 1)
-    assert 0 < figures.late_s < 30
-    assert await outbox.told(key_id) == ["new"]
