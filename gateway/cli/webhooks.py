@@ -13,6 +13,7 @@ from gateway.cli.key_options import json_option
 from gateway.cli.key_output import print_json
 from gateway.cli.live_view import plain
 from gateway.cli.run import config_option, load_or_exit
+from gateway.cli.webhook_listen import listen
 from gateway.core.deliveries import DeliveryStatus
 from gateway.management.deliveries import shown_delivery
 from gateway.management.key_views import pagination
@@ -81,6 +82,9 @@ def redeliver_command(delivery_ids: tuple[str, ...], key_id: str | None, config_
         print_json({"redelivered": done})
     else:
         click.echo(f"{len(done)} deliveries are made again as soon as there is a place")
+
+
+webhooks.add_command(listen)
 
 
 def _line(view: dict[str, Any]) -> str:

@@ -17,6 +17,8 @@ _CHARACTERS: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 _NAME: Final = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*)(\.[A-Za-z0-9_]([A-Za-z0-9_-]*))*")
 _NUMERIC: Final = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _TRANSLATED: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"), IPv6Network("::/96"))
+_UNICAST: Final = IPv6Network("2000::/3")
+"""All that has been given out of IPv6 (RFC 4291 section 2.4); Python takes some of the rest for public."""
 _NOT_PUBLIC: Final = (
     IPv4Network("168.63.129.16/32"),  # What Azure tells its machines, at an address like any other.
     IPv4Network("192.0.0.0/24"),  # Not all of it is private to older versions of Python.
@@ -84,6 +86,8 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
         inner = _inner(address)
         if inner is not None:
             return is_public(inner)
+        if address not in _UNICAST:
+            return False
     if address.is_multicast or address.is_reserved or not address.is_global:
         return False
     return not any(address in network for network in _NOT_PUBLIC)

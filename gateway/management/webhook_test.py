@@ -51,14 +51,11 @@ class WebhookTestBody(Body):
 class WebhookTest:
     """Answers POST /api/public/webhooks/test, for the key that asks."""
 
-    def __init__(
-        self, database: Database, encryption: Encryption, sender: WebhookSender, patience_s: float = PATIENCE_S
-    ) -> None:
+    def __init__(self, database: Database, encryption: Encryption, sender: WebhookSender) -> None:
         """Take where the key's webhook is found, what reads its secrets, and who sends."""
         self._database = database
         self._encryption = encryption
         self._sender = sender
-        self._patience_s = patience_s
         self._under_way: set[asyncio.Task[Attempt]] = set()
 
     async def test(self, asked: Asked) -> Answer:
@@ -76,7 +73,7 @@ class WebhookTest:
         delivery = asyncio.create_task(self._send(asked.principal.key_id, webhook.url, secrets, message))
         self._under_way.add(delivery)
         delivery.add_done_callback(self._under_way.discard)
-        await asyncio.wait({delivery}, timeout=self._patience_s)
+        await asyncio.wait({delivery}, timeout=PATIENCE_S)
         if not delivery.done():
             return _answer(asked, _UNDER_WAY, message.id)
         attempt = delivery.result()

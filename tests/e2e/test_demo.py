@@ -16,7 +16,7 @@ import requests
 from gateway.embedded import placement
 from gateway.embedded.listening import LOOPBACK
 from tests.demos import DemoProcess, wait_until
-from tests.receivers import WHSEC, Receiver
+from tests.webhook_receivers import WHSEC, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ import requests
 
 from tests.backends import plain, raw
 from tests.demos import wait_until
-from tests.receivers import Receiver, receiving_keys
+from tests.webhook_receivers import Receiver, receiving_keys
 from tests.wire import CutShort
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ import requests
 from tests.backends import plain, silent
 from tests.demos import wait_until
 from tests.gateways import run
-from tests.receivers import Receiver, receiving_keys
 from tests.servers import gone
+from tests.webhook_receivers import Receiver, receiving_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.core.webhooks import Attempt
 
 PUBLIC, PUBLIC_SIX = "93.184.216.34", "2606:2800:220:1::1"
+TLS = ssl.create_default_context()
 NAMED = "https://receiver.example/hook"
 
 URLS = [
@@ -74,7 +76,7 @@ def sent(url: str, names: Names, times: int = 1) -> tuple[Sequence[Attempt], lis
     """Send to *url* so many *times* with one sender, and give the attempts, and who would have been dialled."""
 
     async def work() -> list[Attempt]:
-        sender = WebhookSender(allow_private=False, look_up=names)
+        sender = WebhookSender(allow_private=False, look_up=names, tls=TLS)
         try:
             return [await sender.send(url, [SECRET], MESSAGE, now()) for _ in range(times)]
         finally:
@@ -143,7 +145,7 @@ def test_a_name_is_looked_up_once_for_a_connection() -> None:
 
 def test_the_system_knows_localhost_and_no_nonsense() -> None:
     async def work() -> list[Failure | None]:
-        sender = WebhookSender(allow_private=False)
+        sender = WebhookSender(allow_private=False, tls=TLS)
         urls = ("https://localhost.localdomain/", f"https://{'a' * 64}.example/", "https://nobody.invalid/")
         try:
             return [(await sender.send(url, [SECRET], MESSAGE, now())).failure for url in urls]

@@ -1,8 +1,8 @@
 """Sends one webhook message, signed by Standard Webhooks (standardwebhooks.com), and says what came of it.
 
 Receivers are whatever customers write into a field. So only URLs and addresses that `core/webhook_urls.py` allows are
-called, each time on a new connection whose addresses are judged anew; nothing is followed, no proxy of the environment
-is asked, no cookie is kept, and of an answer nothing is read but its head.
+called, each time on a new connection to addresses that are judged anew; nothing is followed, no proxy of the
+environment is asked, no cookie is kept, and of an answer nothing is read but its head.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from standardwebhooks import Webhook
 from yarl import URL
 
 from gateway.adapters.webhooks.addresses import AddressNotAllowed, JudgedNames, SystemNames
+from gateway.adapters.webhooks.sockets import Sockets
 from gateway.core.webhook_urls import WebhookUrlError, check_webhook_url, is_public
 from gateway.core.webhooks import Attempt, Failure, failure_of
 
@@ -34,7 +35,7 @@ READ_AHEAD_BYTES: Final = 4096
 
 
 class WebhookSender:
-    """Sends messages on connections of its own. How many at once is up to the callers."""
+    """Sends messages. How many at once is up to the callers."""
 
     def __init__(
         self,
@@ -52,24 +53,8 @@ class WebhookSender:
         self._allow_private = allow_private
         self._timeout_s = timeout_s
         self._names = SystemNames()
-        names = JudgedNames(look_up or self._names, (lambda _: True) if allow_private else allowed)
-        # A connection is used once: an old one may have been closed by the receiver just now, and its name lead
-        # elsewhere by now. So there is no bound to wait for either.
-        connector = aiohttp.TCPConnector(
-            resolver=names, use_dns_cache=False, force_close=True, limit=0, ssl=tls or ssl.create_default_context()
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            read_bufsize=READ_AHEAD_BYTES,
-            max_line_size=FIELD_MAX_BYTES,
-            max_field_size=FIELD_MAX_BYTES,
-            max_headers=FIELDS_MAX,
-            headers={"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "webhooks"},
-        )
+        self._judged = JudgedNames(look_up or self._names, (lambda _: True) if allow_private else allowed)
+        self._tls = tls or ssl.create_default_context()
 
     async def send(self, url: str, secrets: Sequence[str], message: WebhookMessage, now: float) -> Attempt:
         """Send *message* to *url*, signed with each of the *secrets* (`whsec_...`) at *now* (Unix seconds).
@@ -92,22 +77,46 @@ class WebhookSender:
         return Attempt(status, round((loop.time() - begun) * 1000), failure)
 
     async def close(self) -> None:
-        """Close what is open."""
-        await self._session.close()
+        """Give threads back."""
         self._names.close()
 
     async def _post(self, target: URL, body: bytes, headers: dict[str, str]) -> int:
-        async with self._session.post(target, data=body, headers=headers, allow_redirects=False) as response:
-            if response.connection is not None and response.connection.transport is not None:
-                # The rest of the answer may be without end, and the end of TLS is nothing to wait for.
-                response.connection.transport.abort()
-            return response.status
+        # A delivery has a connection of its own, and nothing is left of it: an old one may have been closed by the
+        # receiver just now, and its name lead elsewhere by now.
+        sockets = Sockets()
+        connector = aiohttp.TCPConnector(
+            resolver=self._judged, use_dns_cache=False, ssl=self._tls, socket_factory=sockets.open
+        )
+        session = aiohttp.ClientSession(
+            connector=connector,
+            connector_owner=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            read_bufsize=READ_AHEAD_BYTES,
+            max_line_size=FIELD_MAX_BYTES,
+            max_field_size=FIELD_MAX_BYTES,
+            max_headers=FIELDS_MAX,
+        )
+        try:
+            response = await session.post(target, data=body, headers=headers, allow_redirects=False)
+        finally:
+            sockets.shut_down()
+            await connector.close(abort_ssl=True)
+            await session.close()
+        response.close()
+        return response.status
 
 
 def _signed(secrets: Sequence[str], message: WebhookMessage, now: float) -> dict[str, str]:
     """Give the fields that say what the message is and who sent it, with a signature for each of *secrets*."""
     moment, body = datetime.fromtimestamp(int(now), UTC), message.body.decode()
     return {
+        "Content-Type": "application/json",
+        "User-Agent": "webhooks",
+        "Accept-Encoding": "identity",
+        "Connection": "close",
         "webhook-id": message.id,
         "webhook-timestamp": str(int(now)),
         "webhook-signature": " ".join(Webhook(secret).sign(message.id, moment, body) for secret in secrets),
