@@ -26,7 +26,6 @@ from gateway.management.events import EventIntake
 from gateway.management.health import internal_application
 from gateway.ports import Fault
 from gateway.proxy.listening import Contexts, listening
-from gateway.sidecar.decisions import decision_routes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -79,12 +78,15 @@ async def serve(
         certificates = _certificates(config, worker.telemetry)
         jobs["certificates"] = renew_certificates(certificates.values())
         contexts = Contexts(*(certificates[name].context if name in certificates else None for name in LISTENERS))
-        asking = [*decision_routes(worker.decisions, config.sidecar.path), *EventIntake(worker.journal).routes()]
+        sidecar = worker.sidecar
+        asking = [*sidecar.routes(), *EventIntake(worker.journal).routes()]
         application = internal_application(worker.health, counters(config), worker.publisher.publish, asking)
-        async with running(jobs), listening(worker.server, application, sockets, contexts) as open_listeners:
+        listeners = listening(worker.server, application, sidecar.plain_tier(), sockets, contexts)
+        async with running(jobs), listeners as open_listeners:
             _settle_memory()
             log.info("serving", pid=os.getpid(), slot=seat)
-            await _end(worker, open_listeners, retired=await obey(worker))
+            with sidecar.reading(sockets.reports):
+                await _end(worker, open_listeners, retired=await obey(worker))
         await worker.delivery.ship_the_rest()
     log.info("stopped", pid=os.getpid(), slot=seat)
 

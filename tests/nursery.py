@@ -16,6 +16,7 @@ import functools
 import gc
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -40,7 +41,7 @@ _ABOVE = 512
 class Forked:
     """A `gateway` that was forked, with the members of `subprocess.Popen` that tests use.
 
-    *files* are open here, by the number that each will have there.
+    *files* are open here, by the number that each will have there; it may open as many *descriptors* as are given.
     """
 
     def __init__(
@@ -50,12 +51,14 @@ class Forked:
         environ: Mapping[str, str],
         directory: Path,
         files: Mapping[int, int],
+        descriptors: int | None = None,
     ) -> None:
         self.returncode: int | None = None
         self.attendant = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.attendant.settimeout(_TIMEOUT_S)
         self.attendant.connect(address)
         request = {"arguments": arguments, "environ": dict(environ), "directory": str(directory), "files": list(files)}
+        request["descriptors"] = descriptors
         socket.send_fds(self.attendant, [json.dumps(request).encode()], list(files.values()))
         self.pid = int(self.attendant.recv(32))
 
@@ -128,9 +131,9 @@ def nursery() -> str:
     return address
 
 
-def fork(arguments: Sequence[str], environ: Mapping[str, str], output: int) -> Forked:
-    """Start `gateway` with *arguments*, which says everything to *output*."""
-    return Forked(nursery(), arguments, environ, ROOT, {1: output, 2: output})
+def fork(arguments: Sequence[str], environ: Mapping[str, str], output: int, descriptors: int | None = None) -> Forked:
+    """Start `gateway` with *arguments*, which says everything to *output*; its workers are forked too."""
+    return Forked(nursery(), arguments, environ, ROOT, {1: output, 2: output}, descriptors)
 
 
 def _serve(number: int) -> list[str]:
@@ -173,6 +176,9 @@ def _become(request: dict[str, Any], files: list[int], address: str) -> list[str
     for file, number in zip(moved, request["files"], strict=True):
         os.dup2(file, number)
         os.close(file)
+    descriptors: int | None = request["descriptors"]
+    if descriptors is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
     os.chdir(request["directory"])
     os.environ.clear()
     os.environ.update(request["environ"])
@@ -180,7 +186,7 @@ def _become(request: dict[str, Any], files: list[int], address: str) -> list[str
     async def start(*command: str, env: Mapping[str, str], pass_fds: Sequence[int], **_: Any) -> ForkedWorker:
         assert command[: len(WORKER)] == WORKER
         files = {number: number for number in (1, 2, *pass_fds)}
-        return ForkedWorker(Forked(address, command[len(WORKER) - 1 :], env, Path.cwd(), files))
+        return ForkedWorker(Forked(address, command[len(WORKER) - 1 :], env, Path.cwd(), files, descriptors))
 
     asyncio.create_subprocess_exec = start  # type: ignore[assignment]  # what the parent of workers uses of it
     arguments: list[str] = request["arguments"]

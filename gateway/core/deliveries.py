@@ -49,18 +49,18 @@ class RetrySchedule:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Judgement:
     """What becomes of a delivery; one that is pending is due again in *due_in_s*."""
 
     status: DeliveryStatus
     due_in_s: float = 0.0
 
 
-def outcome(attempt: Attempt, failed_before: int, schedule: RetrySchedule, jitter: float) -> Outcome:
+def judge(attempt: Attempt, failed_before: int, schedule: RetrySchedule, jitter: float) -> Judgement:
     """Judge an *attempt* after *failed_before* others of the same round. A receiver that is gone is not asked again."""
     if attempt.delivered:
-        return Outcome(DeliveryStatus.DELIVERED)
+        return Judgement(DeliveryStatus.DELIVERED)
     failed = failed_before + 1
     if attempt.gone or failed >= schedule.attempts_max:
-        return Outcome(DeliveryStatus.DEAD)
-    return Outcome(DeliveryStatus.PENDING, schedule.wait_s(failed, jitter))
+        return Judgement(DeliveryStatus.DEAD)
+    return Judgement(DeliveryStatus.PENDING, schedule.wait_s(failed, jitter))

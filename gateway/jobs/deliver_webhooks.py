@@ -15,7 +15,7 @@ import structlog
 from gateway.adapters.postgres.pool import DatabaseDown
 from gateway.adapters.postgres.webhook_queue import LEASE_S, Result
 from gateway.adapters.secrets.encryption import SecretUnreadable
-from gateway.core.deliveries import DeliveryStatus, RetrySchedule, WebhookStatus, outcome
+from gateway.core.deliveries import DeliveryStatus, RetrySchedule, WebhookStatus, judge
 from gateway.core.denials import iso_time
 from gateway.core.webhooks import Attempt, Failure, webhook_message
 from gateway.telemetry import metrics
@@ -138,7 +138,7 @@ class WebhookDeliverer:
             results = await self._send(batch)
             status = await self._queue.record(key_id, results, self._settings.pause_after_days * DAY_S)
             for result in results:
-                self._telemetry.add(metrics.WEBHOOK_ATTEMPTS, 1, _RESULTS[result.outcome.status])
+                self._telemetry.add(metrics.WEBHOOK_ATTEMPTS, 1, _RESULTS[result.judgement.status])
             if status is not WebhookStatus.ACTIVE:
                 log.warning("webhook stopped", key_id=key_id, status=status)
                 return
@@ -155,7 +155,7 @@ class WebhookDeliverer:
         results = []
         attempts = (self._attempt(batch.webhook.url, secrets, one, unreadable) for one in batch.deliveries)
         for delivery, (now, attempt) in zip(batch.deliveries, await asyncio.gather(*attempts), strict=True):
-            judged = outcome(attempt, delivery.failed, self._schedule, random.uniform(-1, 1))
+            judged = judge(attempt, delivery.failed, self._schedule, random.uniform(-1, 1))
             results.append(Result(delivery.id, iso_time(now), attempt, judged))
         return results
 

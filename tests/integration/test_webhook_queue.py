@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.adapters.postgres.webhook_deliveries import list_deliveries, redeliver
 from gateway.adapters.postgres.webhook_queue import Result
-from gateway.core.deliveries import DeliveryStatus, Outcome, WebhookStatus
+from gateway.core.deliveries import DeliveryStatus, Judgement, WebhookStatus
 from gateway.core.webhooks import Attempt, Failure
 from tests.integration.outbox import AT
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 DAY_S = 86_400.0
 TAKEN, FAILED, GONE = Attempt(204, 7, None), Attempt(500, 7, Failure.STATUS), Attempt(410, 7, Failure.STATUS)
-DELIVERED, DEAD = Outcome(DeliveryStatus.DELIVERED), Outcome(DeliveryStatus.DEAD)
-LATER, AT_ONCE = Outcome(DeliveryStatus.PENDING, 3600), Outcome(DeliveryStatus.PENDING, 0)
+DELIVERED, DEAD = Judgement(DeliveryStatus.DELIVERED), Judgement(DeliveryStatus.DEAD)
+LATER, AT_ONCE = Judgement(DeliveryStatus.PENDING, 3600), Judgement(DeliveryStatus.PENDING, 0)
 
 
-def results(batch: Batch | None, attempt: Attempt, outcome: Outcome) -> list[Result]:
+def results(batch: Batch | None, attempt: Attempt, judgement: Judgement) -> list[Result]:
     assert batch is not None
-    return [Result(delivery.id, AT, attempt, outcome) for delivery in batch.deliveries]
+    return [Result(delivery.id, AT, attempt, judgement) for delivery in batch.deliveries]
 
 
 async def test_a_key_has_one_holder_and_its_events_come_in_their_order(outbox: Outbox) -> None:
@@ -80,11 +80,11 @@ async def test_a_failure_is_due_again_later_and_every_attempt_is_written_down(ou
     key_id = await outbox.key()
     await outbox.tell("e1")
     queue = outbox.queue()
-    for outcome in (AT_ONCE, LATER):
+    for judgement in (AT_ONCE, LATER):
         assert await queue.take(8, 8)
         batch = await queue.next(key_id, 4)
-        assert await queue.record(key_id, results(batch, FAILED, outcome), DAY_S) is WebhookStatus.ACTIVE
-        assert (await queue.next(key_id, 4) is None) is (outcome is LATER)
+        assert await queue.record(key_id, results(batch, FAILED, judgement), DAY_S) is WebhookStatus.ACTIVE
+        assert (await queue.next(key_id, 4) is None) is (judgement is LATER)
         await queue.release(key_id)
     assert await queue.take(8, 8) == {}, "nothing is due"
     async with outbox.database.connection() as connection:
@@ -134,9 +134,9 @@ async def test_days_of_failure_pause_a_webhook_and_one_success_does_not_let_it_c
     queue = outbox.queue()
     day_later = "UPDATE webhook_destinations SET failing_since = failing_since - interval '25 h'"
 
-    async def attempt(attempt: Attempt, outcome: Outcome) -> WebhookStatus:
+    async def attempt(attempt: Attempt, judgement: Judgement) -> WebhookStatus:
         batch = await queue.next(key_id, 4)
-        status = await queue.record(key_id, results(batch, attempt, outcome), DAY_S)
+        status = await queue.record(key_id, results(batch, attempt, judgement), DAY_S)
         await outbox.execute(day_later)
         return status
 

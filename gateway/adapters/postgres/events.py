@@ -15,9 +15,11 @@ import asyncpg
 import structlog
 
 from gateway.adapters.postgres.connection import reason
+from gateway.adapters.postgres.outcomes import PostgresOutcomes
 from gateway.adapters.postgres.partitions import FIRST_DAY, LAST_DAY, TABLE, has_partition, make_partition
 from gateway.adapters.postgres.pool import DatabaseDown
 from gateway.adapters.postgres.webhook_events import WEBHOOK_SCOPE, store_webhook_events
+from gateway.core.outcomes import is_outcome
 from gateway.core.webhook_events import is_webhook_event
 from gateway.ports import SinkDown
 
@@ -97,6 +99,7 @@ class PostgresUsageSink:
         self._database = database
         self._webhook_scope = webhook_scope
         self._days: set[date] = set()
+        self.outcomes = PostgresOutcomes(database)
         self.refused = 0
 
     async def position(self, journal: str) -> int:
@@ -113,9 +116,10 @@ class PostgresUsageSink:
 
         When the stored position is not *start* nothing is written, and the stored position is given.
         """
-        announced = [event for event in events if is_webhook_event(event)]
-        if announced:
-            events = [event for event in events if not is_webhook_event(event)]
+        outcomes = [record for record in events if is_outcome(record)]
+        announced = [record for record in events if is_webhook_event(record)]
+        if outcomes or announced:
+            events = [record for record in events if not (is_outcome(record) or is_webhook_event(record))]
         try:
             async with self._database.connection(WRITE_TIMEOUT_S) as connection:
                 await self._make_partitions(connection, _days(events))
@@ -124,6 +128,8 @@ class PostgresUsageSink:
                     if stored != start:
                         return stored
                     refused = await _store(connection, events)
+                    if outcomes:
+                        await self.outcomes.keep(connection, outcomes)
                     if announced:
                         refused += await store_webhook_events(connection, announced, self._webhook_scope)
                     await connection.execute(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.adapters.postgres.connection import Connection
     from gateway.adapters.postgres.pool import Database
     from gateway.adapters.postgres.webhook_secrets import StoredWebhook
-    from gateway.core.deliveries import Outcome
+    from gateway.core.deliveries import Judgement
     from gateway.core.webhooks import Attempt
 
 LEASE_S: Final = 6.0
@@ -116,7 +116,7 @@ class Result:
     id: str
     at: str
     attempt: Attempt
-    outcome: Outcome
+    judgement: Judgement
 
 
 class WebhookQueue:
@@ -156,10 +156,10 @@ class WebhookQueue:
 
         A receiver that said 410 disables its key's webhook, one that has failed for *pause_after_s* pauses it.
         """
-        delivered = any(result.outcome.status is DeliveryStatus.DELIVERED for result in results)
+        delivered = any(result.judgement.status is DeliveryStatus.DELIVERED for result in results)
         async with self._connection() as connection, connection.transaction():
             await connection.executemany(
-                _RECORD, [(one.id, one.outcome.status, one.outcome.due_in_s, _entry(one)) for one in results]
+                _RECORD, [(one.id, one.judgement.status, one.judgement.due_in_s, _entry(one)) for one in results]
             )
             failed_long = await connection.fetchval(_NOTE, key_id, delivered, pause_after_s)
             status = WebhookStatus.PAUSED if failed_long else WebhookStatus.ACTIVE

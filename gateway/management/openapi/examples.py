@@ -63,6 +63,7 @@ _SUMS: Final[dict[str, Any]] = {
     "p50ResponseTime": 180.2,
     "p95ResponseTime": 611.9,
     "p99ResponseTime": 902.4,
+    "unknownRequests": 0,
 }
 _DELIVERY: Final[dict[str, Any]] = {
     "id": "delivery_0b6f3c1e5d2a4f7c9e8b7a6d5c4b3a29",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.deliveries import DeliveryStatus, Outcome, RetrySchedule, outcome
+from gateway.core.deliveries import DeliveryStatus, Judgement, RetrySchedule, judge
 from gateway.core.webhooks import Attempt, Failure
 
 SCHEDULE = RetrySchedule()
@@ -24,15 +24,15 @@ def test_a_wait_is_a_tenth_more_or_less(jitter: float, wait_s: float) -> None:
 
 
 def test_an_attempt_that_arrived_ends_the_delivery() -> None:
-    assert outcome(Attempt(204, 3, None), 7, SCHEDULE, 0) == Outcome(DeliveryStatus.DELIVERED)
+    assert judge(Attempt(204, 3, None), 7, SCHEDULE, 0) == Judgement(DeliveryStatus.DELIVERED)
 
 
 @pytest.mark.parametrize("attempt", [FAILED, Attempt(None, 10_000, Failure.TIMEOUT), Attempt(302, 1, Failure.REDIRECT)])
 def test_a_failure_is_tried_again_until_the_attempts_are_used_up(attempt: Attempt) -> None:
-    assert outcome(attempt, 0, SCHEDULE, 0) == Outcome(DeliveryStatus.PENDING, 15)
-    assert outcome(attempt, 6, SCHEDULE, 0) == Outcome(DeliveryStatus.PENDING, 61_440)
-    assert outcome(attempt, 7, SCHEDULE, 0) == Outcome(DeliveryStatus.DEAD)
+    assert judge(attempt, 0, SCHEDULE, 0) == Judgement(DeliveryStatus.PENDING, 15)
+    assert judge(attempt, 6, SCHEDULE, 0) == Judgement(DeliveryStatus.PENDING, 61_440)
+    assert judge(attempt, 7, SCHEDULE, 0) == Judgement(DeliveryStatus.DEAD)
 
 
 def test_who_is_gone_is_not_asked_again() -> None:
-    assert outcome(Attempt(410, 3, Failure.STATUS), 0, SCHEDULE, 0) == Outcome(DeliveryStatus.DEAD)
+    assert judge(Attempt(410, 3, Failure.STATUS), 0, SCHEDULE, 0) == Judgement(DeliveryStatus.DEAD)
