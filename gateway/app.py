@@ -24,7 +24,6 @@ from gateway.jobs.sync_journal import sync_journal
 from gateway.management.health import internal_application
 from gateway.ports import Fault
 from gateway.proxy.listening import Contexts, listening
-from gateway.sidecar.decisions import decision_routes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -75,12 +74,14 @@ async def serve(
         certificates = _certificates(config, worker.telemetry)
         jobs["certificates"] = renew_certificates(certificates.values())
         contexts = Contexts(*(certificates[name].context if name in certificates else None for name in LISTENERS))
-        asking = decision_routes(worker.decisions, config.sidecar.path)
-        application = internal_application(worker.health, counters(config), worker.publisher.publish, asking)
-        async with running(jobs), listening(worker.server, application, sockets, contexts) as open_listeners:
+        sidecar = worker.sidecar
+        application = internal_application(worker.health, counters(config), worker.publisher.publish, sidecar.routes())
+        listeners = listening(worker.server, application, sidecar.plain_tier(), sockets, contexts)
+        async with running(jobs), listeners as open_listeners:
             _settle_memory()
             log.info("serving", pid=os.getpid(), slot=seat)
-            await _end(worker, open_listeners, retired=await obey(worker))
+            with sidecar.reading(sockets.reports):
+                await _end(worker, open_listeners, retired=await obey(worker))
         await worker.delivery.ship_the_rest()
     log.info("stopped", pid=os.getpid(), slot=seat)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from gateway import VERSION
 from gateway.access import Access
 from gateway.accounting.moments import Moments
+from gateway.accounting.outcomes import Outcomes
 from gateway.adapters.journal import Journal
 from gateway.adapters.memory.keycache import KeyCache
 from gateway.adapters.memory.limiter import MemoryLimiter
@@ -27,10 +28,12 @@ from gateway.jobs.invalidate import Invalidator
 from gateway.jobs.publish_gauges import GaugePublisher, Sources
 from gateway.management.answers import management_answers
 from gateway.management.health import Health
+from gateway.management.signing_keys import FileSigningKeys
 from gateway.proxy.handler import Gateway
 from gateway.proxy.reload import Reload
 from gateway.proxy.server import PublicServer
 from gateway.sidecar.decisions import Decisions
+from gateway.sidecar.endpoints import Sidecar
 from gateway.telemetry import metrics
 from gateway.telemetry.telemetry import Telemetry
 
@@ -60,7 +63,7 @@ class Worker:
     publisher: GaugePublisher
     delivery: Delivery
     identity: IdentityTokens
-    decisions: Decisions
+    sidecar: Sidecar
 
 
 async def acquire(config: Config, since: float, seat: int, stack: AsyncExitStack) -> Worker:
@@ -90,11 +93,14 @@ async def acquire(config: Config, since: float, seat: int, stack: AsyncExitStack
     refuse = config.usage.journal.on_full == "refuse"
     gateway = Gateway(*(live, access, answers.functions, journal, telemetry, moments), refuse_unrecorded=refuse)
     server = PublicServer(gateway, live, journal, telemetry, moments, fast=config.listen.fast_path)
-    decisions = Decisions(
-        *(live, access, journal, telemetry, moments), endpoint=config.sidecar.path, refuse_unrecorded=refuse
-    )
+    decisions = Decisions(live, access, journal, telemetry, moments, refuse_unrecorded=refuse)
+    sidecar = Sidecar(config, decisions, Outcomes(journal, telemetry, moments), journal, moments)
     reload.followers += [server.follow, keys.forget_derived, telemetry.forget_routes]
     reload.preparers.append(partial(have_key_to_sign, identity))
+    signing_keys = answers.authentication.signing_keys
+    if isinstance(signing_keys, FileSigningKeys):
+        reload.preparers.append(signing_keys.prepare)
+        reload.followers.append(signing_keys.follow)
 
     delivery = usage_delivery(config, database, journal, telemetry)
     stack.push_async_callback(delivery.close)
@@ -103,6 +109,7 @@ async def acquire(config: Config, since: float, seat: int, stack: AsyncExitStack
         keys=keys,
         journal=journal,
         upstreams=lambda: live.upstreams,
+        upstream_counts=reload.counts,
         connections=lambda: len(server.connections),
         in_flight=lambda: gateway.in_flight,
         tunnels=lambda: gateway.watch.tunnels,
@@ -115,7 +122,7 @@ async def acquire(config: Config, since: float, seat: int, stack: AsyncExitStack
     publisher = GaugePublisher(sources, telemetry)
     return Worker(
         *(telemetry, database, limiter, listener, journal, server, reload, gateway.watch),
-        *(health, publisher, delivery, identity, decisions),
+        *(health, publisher, delivery, identity, sidecar),
     )
 
 

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tests.backends import backend
-from tests.demos import demo, demo_state, new_demo
+from tests.demos import new_demo
 from tests.nginx import nginx
 from tests.proxies import modes
 from tests.servers import (
@@ -33,8 +33,6 @@ from tests.serving import (
 __all__ = [
     "backend",
     "complete_gateway_server",
-    "demo",
-    "demo_state",
     "gateway",
     "gateway_server",
     "modes",

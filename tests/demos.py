@@ -95,17 +95,26 @@ class DemoProcess:
         self.process.send_signal(number)
         return self.process.wait(10)
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def left_behind(self) -> list[str]:
-        """Every process, but the demo's own, whose arguments or environment name this demo's state."""
+        """Whatever of it runs, but its own process."""
+        return [f"{pid} {said!r}" for pid, said in self.others().items()]
+
+    def others(self) -> dict[int, bytes]:
+        """Every process, but the demo's own, whose arguments or environment name this demo's state, with its start."""
         homes = {os.fsencode(home) for home in (self.state, (self.state / "postgres").resolve())}
-        found = []
+        found = {}
         for directory in Path("/proc").glob("[0-9]*"):
             try:
                 said = (directory / "cmdline").read_bytes() + (directory / "environ").read_bytes()
             except OSError:
                 continue  # It ended meanwhile.
             if int(directory.name) != self.process.pid and any(home in said for home in homes):
-                found.append(f"{directory.name} {said[:200]!r}")
+                found[int(directory.name)] = said[:200]
         return found
 
     def leave_nothing(self) -> None:
@@ -124,19 +133,3 @@ def new_demo(tmp_path: Path) -> Iterator[DemoProcess]:
         demo.leave_nothing()
     finally:
         placement.forget(demo.state / "postgres")
-
-
-@pytest.fixture(scope="session")
-def demo_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The state of the demos of this pytest process, made by the first of them that starts."""
-    state = tmp_path_factory.mktemp("demo") / "state"
-    yield state
-    placement.forget(state / "postgres")
-
-
-@pytest.fixture
-def demo(tmp_path: Path, demo_state: Path) -> Iterator[DemoProcess]:
-    """A demo that is not started yet, on the state that other tests left, so that it starts in half the time."""
-    demo = DemoProcess(tmp_path, demo_state)
-    yield demo
-    demo.leave_nothing()

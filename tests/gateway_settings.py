@@ -18,6 +18,8 @@ FAILURES_MAX = 20
 PATIENT = {"consecutive_failures": 1000}
 """What one test has the backend do is not held against it in the next."""
 SOCKET_IDLE_S = 3.0
+CHEAP_HASH = {"time_cost": 1, "memory_kib": 64, "parallelism": 1}
+"""As the passwords of the tests' users are hashed; they would be hashed again at each login otherwise."""
 ORIGIN = "https://app.example.com"
 
 
@@ -41,6 +43,7 @@ def settings(backend_url: str) -> dict[str, Any]:
     document["limits"]["failed_authentications"] = {"capacity": FAILURES_MAX, "refill_per_s": 1}
     document["usage"]["ship_interval_ms"] = 50
     document["drain"] = {"timeout_s": 5}
+    document["auth"] = {"password_hash": CHEAP_HASH}
     return document
 
 

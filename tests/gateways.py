@@ -9,11 +9,12 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
-import requests
 import yaml
 
 from gateway.adapters.postgres.accounts import create_account
@@ -21,6 +22,7 @@ from gateway.adapters.postgres.keys import CreatedKey, NewKey, create_key
 from gateway.embedded.listening import free_port
 from gateway.workers.control import give_order
 from tests.demos import wait_until
+from tests.nursery import fork
 from tests.servers import execute, gone
 from tests.wire import Wire, fresh_address
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from gateway.workers.control import Outcome
     from tests.backends import Backend
+    from tests.nursery import Forked
     from tests.wire import Answer
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +54,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 class Gateway:
     """`gateway run` as a process, with its state in *directory*; *url* and *admin_url* are where it serves.
 
-    It may open as many *descriptors* as are given.
+    It may open as many *descriptors* as are given. It is *forked* unless it needs a start of its own.
     """
 
     def __init__(
@@ -85,13 +88,14 @@ class Gateway:
             "GATEWAY_ADMIN_PORT": str(self.admin_port),
             "GATEWAY_SECRET_KEY": base64.b64encode(b"k" * 32).decode(),
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self.forked = True
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self._directory, self._checked_from = ROOT, 0
         self._secrets: list[str] = []
         self._known: dict[tuple[str, ...], str] = {}
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> subprocess.Popen[bytes] | Forked:
         """The parent of the workers."""
         assert self._process
         return self._process
@@ -111,10 +115,10 @@ class Gateway:
     def health(self) -> dict[str, Any]:
         """What /readyz says, with the status beside it; empty when nobody answers."""
         try:
-            answer = requests.get(f"{self.admin_url}/readyz", timeout=2)
-        except requests.RequestException:
+            status, body = self._ask_inside("/readyz", 2)
+        except (OSError, HTTPException):
             return {}
-        document: dict[str, Any] = answer.json() | {"code": answer.status_code}
+        document: dict[str, Any] = json.loads(body) | {"code": status}
         return document
 
     @property
@@ -136,6 +140,7 @@ class Gateway:
     def run_from(self, directory: Path) -> None:
         """Run the package that is installed in *directory* from now on."""
         self.environ["PYTHONPATH"] = str(directory)
+        self.forked = False
         self._directory = directory
 
     def forget_log(self) -> None:
@@ -144,10 +149,12 @@ class Gateway:
 
     def begin(self, *arguments: str) -> None:
         """Start the process and wait for nothing."""
-        command = [sys.executable, "-m", "gateway", "run", "-c", str(self.config), *arguments]
-        if self._descriptors is not None:
-            command = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(self._descriptors), *command]
+        arguments = ("run", "-c", str(self.config), *arguments)
         with self._output.open("ab") as output:
+            if self.forked:
+                self._process = fork(arguments, self.environ, output.fileno(), self._descriptors)
+                return
+            command = [sys.executable, "-m", "gateway", *arguments]
             self._process = subprocess.Popen(
                 command, stdout=output, stderr=output, env=self.environ, cwd=self._directory, start_new_session=True
             )
@@ -251,12 +258,19 @@ class Gateway:
 
     def metrics(self) -> str:
         """What Prometheus would scrape."""
-        return requests.get(f"{self.admin_url}/metrics", timeout=5).text
+        return self._ask_inside("/metrics", 5)[1].decode()
 
     def metric(self, series: str) -> float:
         """The value of one *series*, named as Prometheus writes it; 0 while there is none."""
         found = [line.rpartition(" ")[2] for line in self.metrics().splitlines() if line.rpartition(" ")[0] == series]
         return float(found[0]) if found else 0.0
+
+    def _ask_inside(self, path: str, timeout_s: float) -> tuple[int, bytes]:
+        """The status and the body of an answer of the internal listener."""
+        with closing(HTTPConnection("127.0.0.1", self.admin_port, timeout=timeout_s)) as connection:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
 
     def check_log(self, since: int = 0) -> None:
         """Fail when what was logged after the first *since* characters has a key in it, or tells of a bug."""

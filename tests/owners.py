@@ -45,6 +45,7 @@ class Owner:
     def __init__(self, gateway: Gateway, role: str = "member") -> None:
         self._gateway = gateway
         self._session = requests.Session()
+        self._session.trust_env = False  # Otherwise each request looks for proxies in every variable.
         self.email = make_user(gateway, role)
         login = self.ask("POST", "/auth/login", {"email": self.email, "password": PASSWORD})
         assert login.status_code == 200, login.text

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.embedded.postgres import EmbeddedPostgres
     from gateway.embedded.valkey import EmbeddedValkey
 
+SYSLOG = "unix:${GATEWAY_STATE}/reports.sock"
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
@@ -81,7 +82,7 @@ class Modes(NamedTuple):
 def _options(document: dict[str, Any]) -> None:
     """Everything on that the two have to agree on."""
     document["trusted_proxies"] = ["127.0.0.1"]
-    document["sidecar"] = {"socket": "${GATEWAY_STATE}/decisions.sock", "socket_trusted": True}
+    document["sidecar"] = {"socket": "${GATEWAY_STATE}/decisions.sock", "socket_trusted": True, "syslog": SYSLOG}
     document["keys"]["x_api_key"] = document["limits"]["ratelimit_fields"] = True
     document["upstreams"]["budgets"]["signed_identity"] = True
     document["limits"]["failed_authentications"] = {"capacity": 100_000, "refill_per_s": 1000}

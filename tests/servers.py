@@ -32,7 +32,7 @@ _MEMORY = Path("/dev/shm")
 _ROOM_BYTES = 512 << 20
 """What the servers of one pytest process never fill."""
 _TIMEOUT_S = 10.0
-_names = (f"test_{number}" for number in itertools.count(1))
+_numbers = itertools.count(1)
 
 
 def _wait_for(work: Coroutine[Any, Any, None]) -> None:
@@ -42,7 +42,8 @@ def _wait_for(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def make_database(postgres: EmbeddedPostgres, name: str) -> str:
-    """Make a migrated database and give its address."""
+    """Make a migrated database, whose name begins with *name*, and give its address."""
+    name = f"{name}_{next(_numbers)}"
     await execute(postgres.dsn_of("postgres"), _copy(name))
     return postgres.dsn_of(name)
 
@@ -108,7 +109,7 @@ def postgres_server(servers_directory: Path) -> Iterator[EmbeddedPostgres]:
 @pytest.fixture
 async def postgres_dsn(postgres_server: EmbeddedPostgres) -> AsyncIterator[str]:
     """The address of a fresh, migrated database."""
-    name = next(_names)
+    name = f"test_{next(_numbers)}"
     async with _connected(postgres_server.dsn_of("postgres")) as connection:
         await connection.execute(_copy(name))
         yield postgres_server.dsn_of(name)
@@ -162,7 +163,7 @@ def own_postgres(stopped_postgres: EmbeddedPostgres, servers_directory: Path) ->
         (servers_directory / "own-postgres" / "cluster" / "postgresql.auto.conf").unlink(missing_ok=True)
         await postgres.start()
         await execute(postgres.dsn_of("postgres"), f"DROP DATABASE {NAME} WITH (FORCE)")
-        await make_database(postgres, NAME)
+        await execute(postgres.dsn_of("postgres"), _copy(NAME))
 
     try:
         _wait_for(start())
@@ -174,7 +175,7 @@ def own_postgres(stopped_postgres: EmbeddedPostgres, servers_directory: Path) ->
 @pytest.fixture
 def valkey(servers_directory: Path) -> Iterator[EmbeddedValkey]:
     """A started Valkey of the test's own, to be stopped, killed or paused at will."""
-    directory = servers_directory / next(_names)
+    directory = servers_directory / f"valkey-{next(_numbers)}"
     server = EmbeddedValkey(directory, log=directory.with_suffix(".log"), durable=False)
     try:
         _wait_for(server.start())

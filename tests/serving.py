@@ -35,6 +35,8 @@ def serving(
     address: str = "127.0.0.1",
     change: Callable[[dict[str, Any]], None] | None = None,
     descriptors: int | None = None,
+    *,
+    forked: bool = True,
     **more: Any,
 ) -> Iterator[Gateway]:
     """Run a gateway with *more* settings, which *change* edits, while the block runs, and expect it to end in order."""
@@ -43,6 +45,7 @@ def serving(
     if change is not None:
         change(document)
     gateway = Gateway(directory, dsn, redis_url, backend, document, address, descriptors)
+    gateway.forked &= forked
     try:
         gateway.start()
         yield gateway
@@ -57,9 +60,9 @@ def serving(
 def gateway_server(
     tmp_path_factory: pytest.TempPathFactory, postgres_server: EmbeddedPostgres, valkey_server: EmbeddedValkey
 ) -> Iterator[Gateway]:
-    """The gateway of this pytest process; a test wants `gateway` instead."""
+    """The gateway of this pytest process, started as users start it; a test wants `gateway` instead."""
     dsn = run(make_database(postgres_server, "of_the_gateway"))
-    with serving(tmp_path_factory.mktemp("gateway"), dsn, valkey_server.url) as gateway:
+    with serving(tmp_path_factory.mktemp("gateway"), dsn, valkey_server.url, forked=False) as gateway:
         yield gateway
 
 

@@ -107,3 +107,7 @@ class DecisionRecord(RequestRecord):
     """The record of a request that another proxy carries: of one that is admitted the end is not known."""
 
     mode: ClassVar[str] = "sidecar"
+
+    def event_id(self, moments: Moments) -> str:
+        """Give the id that the usage event will have, for the proxy to report the end with."""
+        return uuid7(moments.stamp(self.now)[1], self.entropy)

@@ -47,6 +47,7 @@ def for_nginx(config: Config, listen: str) -> str:
         decisions=_decisions(config),
         endpoint=config.sidecar.path,
         gateway=_address(config.listen.public),
+        reports=config.sidecar.syslog,
     )
 
 

@@ -94,8 +94,9 @@ def _migrate(config: Config) -> None:
 @click.option("--public", type=int, required=True)
 @click.option("--internal", type=int, required=True)
 @click.option("--decisions", type=int)
+@click.option("--reports", type=int)
 @click.argument("seat", type=int)
-def worker(channel: int, public: int, internal: int, decisions: int | None, seat: int) -> None:
+def worker(channel: int, public: int, internal: int, seat: int, **sidecar: int | None) -> None:
     """Be one worker of a parent, which starts it with sockets that it inherits; settings come on the channel."""
     from gateway.adapters.journal import JournalError  # noqa: PLC0415  # a worker's imports are its own
     from gateway.app import SchemaRefused  # noqa: PLC0415  # see above
@@ -106,7 +107,7 @@ def worker(channel: int, public: int, internal: int, decisions: int | None, seat
 
     try:
         require_compiled_parser()
-        _run_fast(work(channel, public, internal, decisions, seat))
+        _run_fast(work(channel, public, internal, seat, **sidecar))
     except ChannelClosed:
         sys.exit(0)
     except (JournalError, SchemaRefused, OSError, ValueError) as error:

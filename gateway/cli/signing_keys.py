@@ -71,7 +71,7 @@ def _with_keys_in_postgres(config_file: Path) -> Config:
     if config.auth.signing_key_file is not None:
         raise click.ClickException(
             f"the signing keys are in auth.signing_key_file, {config.auth.signing_key_file}: put the new key there,"
-            " the old one behind it, and restart"
+            " the old one behind it, and reload"
         )
     return config
 

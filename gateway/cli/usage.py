@@ -131,8 +131,10 @@ def _key_lines(shown: dict[str, Any]) -> list[str]:
     """Write the statistics of a key for people."""
     times = ", ".join(f"p{share} {_number(shown[f'p{share}ResponseTime'])} ms" for share in (50, 95, 99))
     total, good, bad = (shown[name] for name in ("totalRequests", "successfulRequests", "errorRequests"))
+    unknown = shown["unknownRequests"]
     lines = [
         f"{total:,} requests in {shown['period']}: {good:,} successful, {bad:,} errors",
+        *([f"{unknown:,} of the successful ended unknown: no proxy reported them"] if unknown else []),
         f"average {_number(shown['averageResponseTime'])} ms, {times}",
         "",
         *(f"{day['requests']:>12,}  {day['date']}" for day in shown["dailyUsage"]),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MEMBERS: Final = (
     *("X-Gateway-Key-Id", "X-Gateway-Account-Id", "X-Gateway-Scopes", "X-Gateway-Identity", "X-Gateway-Upstream"),
-    *("X-Gateway-Target", "X-Gateway-Status", "X-Gateway-Error-Body"),
+    *("X-Gateway-Target", "X-Gateway-Status", "X-Gateway-Error-Body", "X-Gateway-Event-Id"),
     *("X-Consumer-Id", "X-Consumer-Custom-Id", "X-Consumer-Username", "X-Consumer-Groups"),
     *("X-Credential-Identifier", "X-Authenticated-Scope", "X-Authenticated-Userid", "X-Authenticated-Groups"),
     *("X-Api-Key", "X-Api-Key-Id"),

@@ -4,7 +4,8 @@ An address that fails several times in a row is *failing*. It is *ejected*, for 
 when its time is over it gets one request on trial, and comes back with its success. When all are failing, all get
 requests again, since there is nobody better; with a circuit breaker the rotation is open instead: nothing is sent but
 one request on trial at a time. Active checks, where there are some, overrule all of it: what they call unhealthy gets
-nothing.
+nothing, and what failed is tried with a request only after a check has found it well again, because a trial may cost a
+client as long as it takes to time out.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Condition:
         "ejections",
         "failing",
         "failures",
+        "found_well",
         "healthy",
         "on_trial",
         "recovered",
@@ -47,7 +49,15 @@ class Condition:
         self.on_trial = False
         self.healthy = True
         self.streak = 0
+        self.found_well = False
         self.watched = watched
+
+    def inherit(self, before: Condition) -> None:
+        """Begin where *before* is, which the same address had under settings that are no longer in force."""
+        self.failures, self.failing, self.recovered = before.failures, before.failing, before.recovered
+        self.ejected, self.ejections, self.due = before.ejected, before.ejections, before.due
+        self.healthy, self.streak, self.found_well = before.healthy, before.streak, before.found_well
+        self.watched = self.watched or before.watched
 
     @property
     def state(self) -> str:
@@ -65,11 +75,12 @@ C = TypeVar("C", bound=Condition)
 class Rotation:
     """Judges addresses by *rules*. All times are seconds on one clock that never goes back."""
 
-    __slots__ = ("_probe_due", "_probe_s", "_rules", "_turn")
+    __slots__ = ("_checks", "_probe_due", "_probe_s", "_rules", "_turn")
 
-    def __init__(self, rules: Ejection, probe_s: float) -> None:
-        """While all fail, let one request through every *probe_s*."""
+    def __init__(self, rules: Ejection, probe_s: float, *, checks: bool = False) -> None:
+        """While all fail, let one request through every *probe_s*. Active *checks* come before any trial."""
         self._rules = rules
+        self._checks = checks
         self._probe_s = probe_s
         self._probe_due = -NEVER
         self._turn = 0
@@ -96,6 +107,7 @@ class Rotation:
         was_open = self.is_open(everyone)
         on_trial, one.on_trial = one.on_trial, False
         one.watched = True
+        one.found_well = False
         one.failures += 1
         if one.failures < self._rules.consecutive_failures and not on_trial:
             return False
@@ -128,7 +140,7 @@ class Rotation:
 
     def trial(self, everyone: Sequence[C], now: float) -> C | None:
         """Give the one that the next request should be tried on, if there is one whose time has come."""
-        willing = [one for one in everyone if one.failing and one.healthy and not one.on_trial]
+        willing = [one for one in everyone if one.failing and self._may_be_tried(one)]
         if self.is_open(everyone):
             if not willing or now < self._probe_due or any(one.on_trial for one in everyone):
                 return None
@@ -147,13 +159,14 @@ class Rotation:
         """Give when somebody's time has come, NEVER if nobody waits for it. While open, whoever asks is told."""
         if self.all_fail(everyone):
             return NEVER
-        return min((one.due for one in everyone if one.ejected and one.healthy and not one.on_trial), default=NEVER)
+        return min((one.due for one in everyone if one.ejected and self._may_be_tried(one)), default=NEVER)
 
     def checked(self, one: Condition, *, well: bool, rules: HealthCheck, now: float) -> bool:
         """Count an active check of *one*, and say whether that changed what it is taken for."""
         if (one.streak > 0) != well:
             one.streak = 0
         one.streak += 1 if well else -1
+        one.found_well = well
         if one.healthy and -one.streak >= rules.unhealthy_after:
             one.healthy, one.watched = False, True
             return True
@@ -162,6 +175,9 @@ class Rotation:
             self.succeeded(one, now)
             return True
         return False
+
+    def _may_be_tried(self, one: Condition) -> bool:
+        return one.healthy and not one.on_trial and (one.found_well or not self._checks)
 
     def _may_eject(self, one: Condition, everyone: Sequence[Condition]) -> bool:
         out = sum(other.ejected for other in everyone if other is not one) + 1

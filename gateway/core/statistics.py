@@ -65,12 +65,16 @@ PERIODS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Requests added up. *latencies* counts them by LATENCY_BOUNDS_US; those below status 400 are *successes*."""
+    """Requests added up. *latencies* counts them by LATENCY_BOUNDS_US; those below status 400 are *successes*.
+
+    So are those that are *unknown*: another proxy carried them, and has not reported how they ended.
+    """
 
     requests: int = 0
     successes: int = 0
     duration_us: int = 0
     latencies: tuple[int, ...] = (0,) * LATENCY_COUNTS
+    unknown: int = 0
 
     @property
     def errors(self) -> int:

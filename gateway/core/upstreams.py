@@ -45,6 +45,11 @@ class UpstreamTarget:
         """Make the name once."""
         object.__setattr__(self, "name", f"{self.host}:{self.port}" if self.path is None else f"unix:{self.path}")
 
+    @property
+    def place(self) -> tuple[str, bool]:
+        """What makes it the same one when settings have changed."""
+        return self.name, self.tls
+
 
 @dataclass(frozen=True, slots=True)
 class Tls:

@@ -14,6 +14,7 @@ from gateway.adapters.postgres.events import PostgresUsageSink
 from gateway.adapters.redis.event_stream import RedisStreamPublisher
 from gateway.jobs.bound_journal import JournalBound
 from gateway.jobs.release_segments import SegmentRelease
+from gateway.jobs.settle_outcomes import OutcomeSettler
 from gateway.jobs.ship_events import EventShipper
 from gateway.ports import SinkDown
 
@@ -41,10 +42,12 @@ class Delivery:
     shippers: tuple[EventShipper, ...]
     bound: JournalBound
     publishers: Mapping[str, EventPublisher]
+    settler: OutcomeSettler | None = None
 
     def jobs(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Give what has to run, by name."""
-        return {"bound": self.bound.run()} | {f"ship_{shipper.name}": shipper.run() for shipper in self.shippers}
+        jobs = {"bound": self.bound.run()} | {f"ship_{shipper.name}": shipper.run() for shipper in self.shippers}
+        return jobs if self.settler is None else jobs | {"outcomes": self.settler.run()}
 
     async def ship_the_rest(self) -> None:
         """Bring the last events to the sinks that answer at once; the next start finds the others in the journal."""
@@ -72,11 +75,15 @@ def usage_delivery(config: Config, database: Database, journal: Journal, telemet
     """Build what brings the events of *journal*, and those that nobody else does, to where *config* wants them."""
     directory, usage = config.journal_directory, config.usage
     publishers = usage_publishers(config)
-    sinks: dict[str, UsageSink] = {POSTGRES: PostgresUsageSink(database)} if usage.sinks.postgres else {}
+    sinks: dict[str, UsageSink] = {}
+    settler = None
+    interval_s = usage.ship_interval_ms / 1000
+    if usage.sinks.postgres:
+        sinks[POSTGRES] = sink = PostgresUsageSink(database)
+        settler = OutcomeSettler(sink.outcomes, telemetry, interval_s=interval_s)
     for name, publisher in publishers.items():
         sinks[name] = PositionedSink(name, publisher, directory, usage.sinks.source)
     release = SegmentRelease(sinks)
-    interval_s = usage.ship_interval_ms / 1000
     shippers = tuple(
         EventShipper(journal, directory, sink, telemetry, interval_s=interval_s, name=name, release=release)
         for name, sink in sinks.items()
@@ -86,7 +93,7 @@ def usage_delivery(config: Config, database: Database, journal: Journal, telemet
         max_bytes=usage.journal.max_bytes,
         on_full=usage.journal.on_full,
     )
-    return Delivery(sinks, shippers, bound, publishers)
+    return Delivery(sinks, shippers, bound, publishers, settler)
 
 
 async def _ship_the_rest(shipper: EventShipper) -> None:

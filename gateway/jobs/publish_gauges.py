@@ -6,12 +6,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway.jobs.publish_upstreams import publish_upstream
+from gateway.jobs.publish_upstreams import publish_counts, publish_upstream
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from gateway.adapters.http.upkeep import Counts
     from gateway.adapters.http.upstream import Upstream
     from gateway.adapters.journal import Journal
     from gateway.adapters.memory.keycache import KeyCache
@@ -28,6 +29,7 @@ class Sources:
     keys: KeyCache
     journal: Journal
     upstreams: Callable[[], Mapping[str, Upstream]]
+    upstream_counts: Counts
     connections: Callable[[], int]
     in_flight: Callable[[], int]
     tunnels: Callable[[], int]
@@ -73,6 +75,7 @@ class GaugePublisher:
         telemetry.set(metrics.READY, sources.ready())
         for name, upstream in sources.upstreams().items():
             publish_upstream(name, upstream, telemetry)
+        publish_counts(sources.upstream_counts, telemetry)
 
     def _grow(self, metric: metrics.Metric, total: int, *values: str) -> None:
         key = (metric.name, *values)

@@ -1,4 +1,4 @@
-"""The figures of one upstream: how its targets are doing, and what happened since they were last published."""
+"""The figures of upstreams: how their targets are doing, and what happened since they were last published."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from gateway.core.rotation import STATES
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
+    from gateway.adapters.http.upkeep import Counts
     from gateway.adapters.http.upstream import Upstream
     from gateway.telemetry.telemetry import Telemetry
 
 
 def publish_upstream(name: str, upstream: Upstream, telemetry: Telemetry) -> None:
-    """Copy the figures now, and take away what was counted."""
+    """Copy the figures now."""
     telemetry.set(metrics.UPSTREAM_CONNECTIONS, upstream.idle_count, name, "idle")
     telemetry.set(metrics.UPSTREAM_CONNECTIONS, upstream.busy_count, name, "busy")
     telemetry.set(metrics.UPSTREAM_QUEUED, upstream.queued, name)
@@ -23,6 +24,10 @@ def publish_upstream(name: str, upstream: Upstream, telemetry: Telemetry) -> Non
             count = sum(one.state == state for one in addresses)
             telemetry.set(metrics.UPSTREAM_ADDRESSES, count, name, target, state)
         telemetry.set(metrics.UPSTREAM_IN_FLIGHT, sum(one.in_flight for one in addresses), name, target)
-    for (metric, labels), number in upstream.counts.items():
+
+
+def publish_counts(counts: Counts, telemetry: Telemetry) -> None:
+    """Take away what was counted; an upstream that is gone may still have had requests under way."""
+    for (metric, labels), number in counts.items():
         telemetry.add(metric, number, *labels)
-    upstream.counts.clear()
+    counts.clear()

@@ -21,7 +21,6 @@ from gateway.management.sessions import Sessions
 from gateway.management.signing_keys import FileSigningKeys, StoredSigningKeys
 from gateway.management.throttle import LoginThrottle
 from gateway.management.tokens import SessionTokens
-from gateway.settings.key_files import read_key_file
 
 if TYPE_CHECKING:
     from gateway.adapters.postgres.pool import Database
@@ -39,6 +38,7 @@ class Authentication:
     login: Login
     jwks: JwksAnswer
     identity: IdentityTokens
+    signing_keys: SigningKeys
     resources: AsyncExitStack
 
     async def close(self) -> None:
@@ -60,6 +60,7 @@ def authentication(config: Config, database: Database, encryption: Encryption) -
         login=Login(database, passwords, tokens, _throttle(config, resources)),
         jwks=JwksAnswer(signing_keys),
         identity=IdentityTokens(signing_keys, auth.issuer, auth.identity_lifetime_s),
+        signing_keys=signing_keys,
         resources=resources,
     )
 
@@ -67,7 +68,7 @@ def authentication(config: Config, database: Database, encryption: Encryption) -
 def _signing_keys(auth: Auth, database: Database, encryption: Encryption) -> SigningKeys:
     if auth.signing_key_file is None:
         return StoredSigningKeys(database, encryption)
-    return FileSigningKeys(*read_key_file(auth.signing_key_file))
+    return FileSigningKeys(auth.signing_key_file)
 
 
 def _throttle(config: Config, resources: AsyncExitStack) -> LoginThrottle:

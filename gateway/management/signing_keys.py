@@ -26,9 +26,11 @@ from gateway.adapters.postgres.signing_keys import (
 )
 from gateway.adapters.secrets.encryption import Encryption, Sealed, SecretUnreadable
 from gateway.ports import Fault
+from gateway.settings.key_files import read_key_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from gateway.adapters.postgres.connection import Connection
     from gateway.adapters.postgres.pool import Database
@@ -73,10 +75,23 @@ class SigningKeys(Protocol):
 class FileSigningKeys:
     """The signing keys of a file; the name of each is its thumbprint (RFC 7638), the same in every instance."""
 
-    def __init__(self, private: Ed25519PrivateKey, public: Sequence[Ed25519PublicKey]) -> None:
-        """Take the key that signs, and all that verify, its own public half among them."""
-        self._public = {_thumbprint(key): key for key in public}
-        self._signer = Signer(_thumbprint(private.public_key()), private)
+    def __init__(self, path: Path) -> None:
+        """Read the file; raises ValueError."""
+        self._path = path
+        self._read()
+        self.follow()
+
+    def _read(self) -> None:
+        private, public = read_key_file(self._path)
+        self._next = Signer(_thumbprint(private.public_key()), private), {_thumbprint(key): key for key in public}
+
+    async def prepare(self, _: object) -> None:
+        """Read the file again, for a reload that may still be given up; raises ValueError."""
+        self._read()
+
+    def follow(self) -> None:
+        """Sign and verify with what was read last."""
+        self._signer, self._public = self._next
 
     async def signer(self) -> Signer:
         """Give the pair to sign with."""

@@ -44,7 +44,7 @@ PeriodName = Literal["1h", "24h", "7d", "30d", "90d"]
 class StatisticsQuery(Body):
     """What GET /api-keys/{id}/stats takes in its query; other parameters mean nothing, and do no harm."""
 
-    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="ignore")
 
     period: PeriodName = "7d"
     """The last hour, day, 7, 30 or 90 days."""
@@ -55,7 +55,7 @@ class StatisticsQuery(Body):
 class UsageQuery(Body):
     """What GET /usage and GET /usage.csv take in its query; other parameters mean nothing, and do no harm."""
 
-    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="ignore")
 
     period: PeriodName = "7d"
     """The last hour, day, 7, 30 or 90 days."""
@@ -140,6 +140,7 @@ def shown_sums(sums: Sums) -> dict[str, Any]:
         "p50ResponseTime": percentile_ms(sums.latencies, 0.50),
         "p95ResponseTime": percentile_ms(sums.latencies, 0.95),
         "p99ResponseTime": percentile_ms(sums.latencies, 0.99),
+        "unknownRequests": sums.unknown,
     }
 
 

@@ -6,13 +6,20 @@ The complete tier: it serves every request. A faster one may take the plain ones
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from aiohttp import hdrs
 
 from gateway.accounting.record import RequestRecord
-from gateway.adapters.http.faults import UpstreamAway, UpstreamBusy, UpstreamFault, UpstreamTooSlow
+from gateway.adapters.http.faults import (
+    DescriptorsExhausted,
+    UpstreamAway,
+    UpstreamBusy,
+    UpstreamFault,
+    UpstreamTooSlow,
+)
 from gateway.core.answers import Answer, Answers, Asked, error_answer
 from gateway.core.decision import (
     Admit,
@@ -51,6 +58,8 @@ if TYPE_CHECKING:
     from gateway.proxy.respond import Written
     from gateway.telemetry.telemetry import Telemetry
 
+TELL_AGAIN_S: Final = 60.0
+
 log = structlog.get_logger()
 
 
@@ -78,6 +87,7 @@ class Gateway:
         self.watch = Watch(access)
         self._forwarder = Forwarder(journal, telemetry, moments, self.watch)
         self._refuse_unrecorded = refuse_unrecorded
+        self._told_of_descriptors = float("-inf")
         self.in_flight = 0
 
     async def __call__(self, request: ClientRequest) -> Written:
@@ -204,8 +214,21 @@ class Gateway:
             return UpstreamUnavailable(name)
         if isinstance(fault, UpstreamBusy):
             return UpstreamOverloaded(name)
+        if isinstance(fault, DescriptorsExhausted):
+            self._free_descriptors()
+            return Overloaded()
         log.warning("upstream failed", upstream=name, kind=fault.kind, request_id=record.request_id)
         return UpstreamTimedOut(name) if isinstance(fault, UpstreamTooSlow) else UpstreamFailed(name)
+
+    def _free_descriptors(self) -> None:
+        """Let idle connections go, whichever upstream they lead to, and say once that there are too many."""
+        for upstream in self._live.upstreams.values():
+            for one in upstream.everyone:
+                one.close_idle()
+        now = monotonic()
+        if now - self._told_of_descriptors >= TELL_AGAIN_S:
+            self._told_of_descriptors = now
+            log.warning("no file descriptors for upstreams")
 
     def _refuse(self, request: ClientRequest, record: RequestRecord, denial: Denial) -> Written:
         refusal = refuse(denial)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiohttp import web
 
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from gateway.proxy.server import PublicServer
 
@@ -26,6 +26,22 @@ LINGER_S: Final = 0.5
 RETIRED_LINGER_S: Final = 2.0
 
 
+class PlainTier(Protocol):
+    """What answers plain requests of the internal listener in front of its application."""
+
+    def over(self, complete: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
+        """Give the factory of connections; *complete* makes the protocol that takes one over."""
+        ...
+
+    def wind_down(self) -> None:
+        """Have every connection end with its next answer."""
+        ...
+
+    async def shutdown(self, timeout_s: float) -> None:
+        """End all connections within about *timeout_s*."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sockets:
     """What to listen on: bound, and shared with those who listen before and after this worker."""
@@ -33,6 +49,7 @@ class Sockets:
     public: socket.socket
     internal: socket.socket
     decisions: socket.socket | None = None
+    reports: socket.socket | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +66,8 @@ class Listening:
 
     server: PublicServer
     public: asyncio.Server
-    internal: tuple[web.SockSite, ...]
+    internal: tuple[asyncio.Server, ...]
+    plain: PlainTier | None
 
     async def drain(self, timeout_s: float) -> None:
         """Take no more connections and let requests in flight finish; who asks for health is answered to the end."""
@@ -58,33 +76,50 @@ class Listening:
 
     async def retire(self, timeout_s: float) -> None:
         """Leave new connections to the worker that has taken this one's place, and let requests in flight finish."""
-        for site in self.internal:
-            await site.stop()
+        for server in self.internal:
+            server.close()
+        if self.plain is not None:
+            self.plain.wind_down()
         self.public.close()
         await self.server.finish(RETIRED_LINGER_S, timeout_s)
 
 
 @asynccontextmanager
 async def listening(
-    server: PublicServer, application: web.Application, sockets: Sockets, contexts: Contexts
+    server: PublicServer,
+    application: web.Application,
+    plain: PlainTier | None,
+    sockets: Sockets,
+    contexts: Contexts,
 ) -> AsyncIterator[Listening]:
-    """Listen with *server* for clients and with *application* for operators while the block runs."""
+    """Listen with *server* for clients and with *application* for operators while the block runs.
+
+    *plain* comes before the application, and hands over to it what it does not answer.
+    """
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=INTERNAL_SHUTDOWN_S, **INTERNAL_FIELDS)
     await runner.setup()
     try:
-        internal = [web.SockSite(runner, sockets.internal, ssl_context=contexts.internal, backlog=BACKLOG)]
+        assert runner.server is not None
+        factory = runner.server if plain is None else plain.over(runner.server)
+        internal = [await _listen(factory, sockets.internal, contexts.internal)]
         if sockets.decisions is not None:
-            internal.append(web.SockSite(runner, sockets.decisions, backlog=BACKLOG))
-        for site in internal:
-            await site.start()
-        tls: dict[str, Any] = {}
-        if contexts.public is not None:
-            tls = {"ssl": contexts.public, "ssl_handshake_timeout": HANDSHAKE_S, "ssl_shutdown_timeout": TLS_CLOSE_S}
-        loop = asyncio.get_running_loop()
-        public = await loop.create_server(server, sock=sockets.public, backlog=BACKLOG, **tls)
+            internal.append(await _listen(factory, sockets.decisions))
+        public = await _listen(server, sockets.public, contexts.public)
         try:
-            yield Listening(server, public, tuple(internal))
+            yield Listening(server, public, tuple(internal), plain)
         finally:
-            public.close()
+            for one in (public, *internal):
+                one.close()
     finally:
+        if plain is not None:
+            await plain.shutdown(INTERNAL_SHUTDOWN_S)
         await runner.cleanup()
+
+
+async def _listen(
+    factory: Callable[[], asyncio.Protocol], sock: socket.socket, context: ssl.SSLContext | None = None
+) -> asyncio.Server:
+    tls: dict[str, Any] = {}
+    if context is not None:
+        tls = {"ssl": context, "ssl_handshake_timeout": HANDSHAKE_S, "ssl_shutdown_timeout": TLS_CLOSE_S}
+    return await asyncio.get_running_loop().create_server(factory, sock=sock, backlog=BACKLOG, **tls)

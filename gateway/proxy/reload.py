@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,9 @@ from gateway.telemetry import metrics
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from gateway.adapters.http.upkeep import Counts
     from gateway.core.snapshot import Snapshot
+    from gateway.core.upstreams import UpstreamSettings
     from gateway.settings.schema import Config
     from gateway.telemetry.telemetry import Telemetry
 
@@ -36,8 +39,8 @@ class _Prepared:
 class Reload:
     """Goes over to new settings in two steps, so that all workers can do the first before any does the second.
 
-    *live* is the cell that it fills, *config* says what is in force. *preparers* are called before a change, and
-    *followers* after it.
+    *live* is the cell that it fills, *config* says what is in force, *counts* is what happened at all upstreams, also
+    at those that are gone. *preparers* are called before a change, and *followers* after it.
     """
 
     def __init__(self, config: Config, since: float, telemetry: Telemetry) -> None:
@@ -47,9 +50,9 @@ class Reload:
         self.preparers: list[Callable[[Config], Awaitable[None]]] = []
         self.followers: list[Callable[[], None]] = []
         self.config = config
+        self.counts: Counts = Counter()
         snapshot = compile_snapshot(config)
-        loop = asyncio.get_running_loop()
-        upstreams = {name: Upstream(settings, loop) for name, settings in snapshot.upstreams.items()}
+        upstreams = {name: self._upstream(settings) for name, settings in snapshot.upstreams.items()}
         self.live = Live(snapshot, upstreams)
         for upstream in upstreams.values():
             upstream.start()
@@ -58,12 +61,11 @@ class Reload:
     async def prepare(self, config: Config, since: float) -> None:
         """Make all that *config* needs; nothing is changed. Raises ValueError when something cannot be made."""
         snapshot = compile_snapshot(config)
-        loop = asyncio.get_running_loop()
         upstreams: dict[str, Upstream] = {}
         for name, settings in snapshot.upstreams.items():
             known = self.live.upstreams.get(name)
             keeps = known is not None and known.settings == settings
-            upstreams[name] = known if known is not None and keeps else Upstream(settings, loop)
+            upstreams[name] = known if known is not None and keeps else self._upstream(settings)
         for prepare in self.preparers:
             await prepare(config)
         for upstream in upstreams.values():
@@ -78,7 +80,10 @@ class Reload:
         self.config = prepared.config
         self.live.replace(prepared.snapshot, prepared.upstreams)
         for name, upstream in before.items():
-            if prepared.upstreams.get(name) is not upstream:
+            successor = prepared.upstreams.get(name)
+            if successor is not upstream:
+                if successor is not None:
+                    successor.inherit(upstream)
                 upstream.retire()
                 self._telemetry.forget_gauges("gateway_upstream_", name)
         for follow in self.followers:
@@ -98,6 +103,9 @@ class Reload:
         """Let the connections to upstreams go."""
         for upstream in self.live.upstreams.values():
             upstream.close()
+
+    def _upstream(self, settings: UpstreamSettings) -> Upstream:
+        return Upstream(settings, asyncio.get_running_loop(), counts=self.counts)
 
     def _show(self, since: float) -> None:
         self._telemetry.set(metrics.CONFIG_VERSION, int(self.live.current.version, 16))

@@ -25,6 +25,7 @@ TOLD: Final = {
     "status": "x_gateway_status",
     "error": "x_gateway_error_body",
     "decided_id": "x_request_id",
+    "event_id": "x_gateway_event_id",
     "upstream": "x_gateway_upstream",
     "target": "x_gateway_target",
     "key_id": "x_gateway_key_id",
@@ -56,11 +57,14 @@ class NotRenderable(ValueError):
     """Something that nginx cannot be told; the message says what."""
 
 
-def nginx_configuration(snapshot: Snapshot, *, listen: str, decisions: str, endpoint: str, gateway: str) -> str:
+def nginx_configuration(
+    snapshot: Snapshot, *, listen: str, decisions: str, endpoint: str, gateway: str, reports: str | None = None
+) -> str:
     """Give the text of a whole nginx.conf that listens on *listen*.
 
     *decisions* is the server where the sidecar answers below the path *endpoint*, *gateway* that of the public
-    listener, which answers login and key management itself; both as nginx writes servers. Raises NotRenderable.
+    listener, which answers login and key management itself, *reports* where it takes reports over syslog; all as nginx
+    writes servers. Raises NotRenderable.
     """
     lines = [
         f"# Written by `gateway render nginx` from the settings of version {snapshot.version}. Do not edit it: change",
@@ -73,7 +77,7 @@ def nginx_configuration(snapshot: Snapshot, *, listen: str, decisions: str, endp
             "http",
             [
                 "server_tokens off;",
-                "access_log off;   # the gateway records every decision as a usage event",
+                *_reports(reports),
                 "types { }",
                 "keepalive_timeout 75s;",
                 "client_header_timeout 10s;",
@@ -97,6 +101,21 @@ def _not_carried(snapshot: Snapshot) -> Iterator[str]:
     for what, names in (("CORS", cors), ("WebSocket", tunnels)):
         if names:
             yield from comment(f"NOT CARRIED: {what}, which these routes have: {', '.join(names)}.")
+
+
+def _reports(server: str | None) -> Iterator[str]:
+    """Tell the gateway how each request ended that it decided on and that was admitted."""
+    if server is None:
+        yield "access_log off;   # the gateway records every decision as a usage event"
+        return
+    yield from comment("The gateway records every decision as a usage event; these lines tell it how requests ended.")
+    yield from block("map $content_length $gateway_bytes_in", ['"~^[0-9]{1,15}$" $content_length;', "default null;"])
+    times = ['"~(?<gateway_last_time>[0-9.]+)$" $gateway_last_time;', "default null;"]
+    yield from block("map $upstream_header_time $gateway_upstream_time", times)
+    yield "log_format gateway_outcome escape=json"
+    yield """    '{"id":"$gateway_event_id","status":$status,"seconds":$request_time,"bytesIn":$gateway_bytes_in,'"""
+    yield """    '"bytesOut":$body_bytes_sent,"upstreamSeconds":$gateway_upstream_time}';"""
+    yield f"access_log syslog:server={server},nohostname,tag=gateway gateway_outcome if=$gateway_event_id;"
 
 
 def _servers(snapshot: Snapshot, decisions: str, gateway: str) -> Iterator[str]:

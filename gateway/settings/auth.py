@@ -90,8 +90,8 @@ class Auth(Section):
     """What login tokens name as their audience (`aud`)."""
     signing_key_file: SigningKeyFile | None = None
     """A PEM file with the Ed25519 key that login tokens and identities are signed with, PKCS #8; further keys in it,
-    private or public, only verify. A relative path begins at the working directory. By default signing keys are made
-    and kept in Postgres."""
+    private or public, only verify. A relative path begins at the working directory. A change needs a restart, new keys
+    in the same file only a reload. By default signing keys are made and kept in Postgres."""
     password_hash: PasswordHash = PasswordHash()
     """What it costs to check a password."""
     login_throttle: LoginThrottle = LoginThrottle()

@@ -28,9 +28,12 @@ _SOCKET_PATH_MAX: Final = 107
 
 
 class Section(BaseModel):
-    """A part of the settings: frozen, no unknown keys, and silent about its input in errors."""
+    """A part of the settings: frozen, no unknown keys, and silent about its input in errors.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+    The strings below its members say what they are for (`sentences`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 def as_whole(value: object) -> object:
@@ -123,6 +126,17 @@ def _socket_path(url: str) -> str:
     return path
 
 
+def split_syslog(place: str) -> tuple[str, int] | str:
+    """Split where reports come to: an address and a port, or the path of a Unix socket; raises ValueError."""
+    if place.startswith("unix:"):
+        return _socket_path(place)
+    host, _, port = place.rpartition(":")
+    if parse_address(host.strip("[]")) is None or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 1 << 16:
+        message = f'"{place[:60]}" cannot be used; expected an address with a port, e.g. 127.0.0.1:5514, or unix:/path'
+        raise ValueError(message)
+    return host.strip("[]"), int(port)
+
+
 def _jwks_url(url: str) -> None:
     """Check the URL of a JWK set; raises ValueError. What loads them trusts what comes, so it must not be changed."""
     expected = "expected https://host/path, without a user or fragment (http:// only to this machine)"
@@ -181,6 +195,7 @@ BindAddress = Annotated[str, _checked(_bind_address)]
 Network = Annotated[str, _checked(parse_network)]
 PathPattern = Annotated[str, _checked(Pattern.parse)]
 JwksUrl = Annotated[str, _checked(_jwks_url)]
+SyslogPlace = Annotated[str, _checked(split_syslog)]
 TargetUrl = Annotated[str, _checked(split_target)]
 CheckPath = Annotated[str, _matching(r"/[!-~]*", "a path such as /health, perhaps with a query")]
 ServerName = Annotated[str, _matching(r"[A-Za-z0-9._-]{1,253}", "the name of a host, e.g. budgets.internal")]

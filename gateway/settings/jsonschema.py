@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.settings.schema import Config
+from gateway.settings.sentences import DescribedSchema
 
 SCHEMA_PATH: Final = Path("config/gateway.schema.json")
 
@@ -18,7 +19,7 @@ def json_schema() -> str:
     """Give the schema as the text of its file."""
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **_with_references(Config.model_json_schema()),
+        **_with_references(Config.model_json_schema(schema_generator=DescribedSchema)),
         "title": "gateway.yaml",
     }
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

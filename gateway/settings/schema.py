@@ -24,6 +24,7 @@ from gateway.settings.fields import (
     ScopeName,
     Section,
     Switch,
+    SyslogPlace,
     UpstreamName,
     Whole,
 )
@@ -159,6 +160,19 @@ class Sidecar(Section):
     socket_trusted: Switch = False
     """Whether what callers on the socket say of client addresses is believed, as if they were in trusted_proxies. On,
     only the proxy may reach the socket."""
+    report_path: PathPrefix = "/_gateway/report"
+    """Where on the internal listener, and on the socket, proxies may report how requests ended: POST of lines of
+    JSON."""
+    syslog: SyslogPlace | None = None
+    """Where proxies may report over syslog: an address with a port for UDP, e.g. 127.0.0.1:5514, or unix:/path. Whoever
+    can send there can report. By default there is none; set, the nginx.conf that is rendered reports there."""
+
+    @model_validator(mode="after")
+    def _two_paths(self) -> Self:
+        if (self.report_path + "/").startswith(self.path + "/"):
+            message = "sidecar.report_path lies at or below sidecar.path; expected a path of its own"
+            raise ValueError(message)
+        return self
 
 
 class Webhooks(Section):

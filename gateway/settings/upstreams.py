@@ -206,7 +206,8 @@ class Upstream(Section):
     ejection: UpstreamEjection = UpstreamEjection()
     """When an address is passed over for a while. Each worker judges by what it sees itself."""
     health: UpstreamHealth | None = None
-    """Active health checks. By default there are none, and addresses are judged by their answers alone."""
+    """Active health checks. With them what was passed over is tried with a request only after a check has found it
+    well again. By default there are none, and addresses are judged by their answers alone."""
     required: Switch = False
     """Whether /readyz says 503 while no address of the service can be used. By default a service that is away does not
     take the gateway away from the others."""

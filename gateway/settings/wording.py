@@ -14,11 +14,11 @@ from pydantic import BaseModel
 
 from gateway.settings.interpolation import Interpolated
 from gateway.settings.schema import Config
+from gateway.settings.sentences import sentences
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
     from gateway.settings.document import Path
@@ -141,15 +141,15 @@ def _type_of(value: object) -> str:
     return next((name for kind, name in _TYPE_NAMES if isinstance(value, kind)), "something else")
 
 
-def _fields_at(path: Path) -> dict[str, FieldInfo]:
-    """Give the settings that may stand at *path*, which pydantic has found to be a section."""
+def _section_at(path: Path) -> type[BaseModel]:
+    """Give the section at *path*, which pydantic has found to be one."""
     kind: Any = Config
     for step in path:
         kind = kind.model_fields[str(step)].annotation if _is_section(kind) else _section_in(kind)
         # A section that may be left out.
         kind = _section_in(kind) if isinstance(kind, UnionType) else kind
-    fields: dict[str, FieldInfo] = kind.model_fields
-    return fields
+    section: type[BaseModel] = kind
+    return section
 
 
 def _is_section(kind: object) -> bool:
@@ -162,12 +162,12 @@ def _section_in(kind: object) -> Any:
 
 
 def _meant_setting(path: Path) -> str:
-    fields = _fields_at(path[:-1])
+    fields = _section_at(path[:-1]).model_fields
     return meant(path[-1], fields) or f"; expected one of {', '.join(fields)}"
 
 
 def _description(path: Path) -> str:
     """Give the first sentence of a setting's documentation, to go on with in a sentence."""
-    description = _fields_at(path[:-1])[str(path[-1])].description or ""
+    description = sentences(_section_at(path[:-1])).get(str(path[-1]), "")
     sentence = " ".join(description.split()).partition(". ")[0].rstrip(".")
     return sentence[:1].lower() + sentence[1:]

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from aiohttp import web
+from msgspec import Struct
 
 from gateway.accounting.record import DecisionRecord
 from gateway.core.answers import error_answer
@@ -25,12 +25,15 @@ from gateway.sidecar.read import SOCKET_PEER, read_client, read_facts, too_large
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.access import Access
     from gateway.accounting.moments import Moments
     from gateway.adapters.journal import Journal
     from gateway.core.decision import Denial
     from gateway.live import Live
-    from gateway.sidecar.dialects import Original
+    from gateway.sidecar.answer import Reply
+    from gateway.sidecar.dialects import Fields, Original
     from gateway.sidecar.read import Client
     from gateway.telemetry.telemetry import Telemetry
 
@@ -40,13 +43,21 @@ CALLERS_REMEMBERED_MAX: Final = 100
 _TOKEN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-def decision_routes(decisions: Decisions, endpoint: str) -> list[web.RouteDef]:
-    """Give the routes of *decisions*: the endpoint and everything below it, with any method."""
-    return [web.route("*", endpoint, decisions), web.route("*", endpoint + "/{rest:.*}", decisions)]
+class Asked(Struct):
+    """A proxy's question, whichever tier has read it. *rest* is its target behind the endpoint's path.
+
+    *names* are all names of its *fields*, as sent; *peer* is the caller's address, empty on a Unix socket.
+    """
+
+    method: str
+    rest: str
+    fields: Fields
+    names: Sequence[bytes]
+    peer: str
 
 
 class Decisions:
-    """Answers proxies that ask for a decision; called once for every request of theirs."""
+    """Answers proxies that ask for a decision, once for every request of theirs."""
 
     def __init__(
         self,
@@ -56,33 +67,33 @@ class Decisions:
         telemetry: Telemetry,
         moments: Moments,
         *,
-        endpoint: str,
         refuse_unrecorded: bool = False,
     ) -> None:
-        """Answer below the path *endpoint*. With *refuse_unrecorded* a full journal admits nothing."""
+        """Take the collaborators. With *refuse_unrecorded* a full journal admits nothing."""
         self._live = live
         self._access = access
         self._journal = journal
         self._telemetry = telemetry
         self._moments = moments
-        self._endpoint = endpoint
         self._refuse_unrecorded = refuse_unrecorded
         self._strangers: set[str] = set()
 
-    async def __call__(self, request: web.Request) -> web.Response:
-        """Decide; whatever happens, nothing but an admission is answered with 200, and it is recorded."""
-        # The path as it came: what aiohttp makes of it has been read once more.
-        original = read_original(request.method, request.raw_path.removeprefix(self._endpoint), request.headers)
-        method = original.method if not isinstance(original, NotTold) else "-"
-        peername = None if request.transport is None else request.transport.get_extra_info("peername")
-        peer = peername[0] if isinstance(peername, tuple) else ""
+    async def decide(self, asked: Asked) -> Reply:
+        """Decide; whatever happens, nothing but an admission is answered with 200, and it is recorded.
+
+        The usage event is in the journal by the end of this loop turn, and before any answer queued there.
+        """
+        fields = asked.fields
+        original = read_original(asked.method, asked.rest, fields)
+        method = "-" if isinstance(original, NotTold) else original.method
         snapshot = self._live.current
-        client = read_client(request.headers, peer, snapshot)
+        client = read_client(fields, asked.peer, snapshot)
         record = DecisionRecord(method, client.address, self._moments.now(), snapshot)
-        told = request.headers.get("X-Request-Id", "")
-        record.request_id = told if _TOKEN_ID.fullmatch(told) else record.request_id
+        told = fields.getall("X-Request-Id", ())
+        if told and _TOKEN_ID.fullmatch(told[0]) is not None:
+            record.request_id = told[0]
         try:
-            return await self._decide(request, original, client, record)
+            return await self._decide(asked, original, client, record)
         except asyncio.CancelledError:
             record.outcome = "client_gone"
             raise
@@ -91,20 +102,19 @@ class Decisions:
             return self._refuse(original.dialect, record, InternalError())
         finally:
             record.finish(self._journal, self._telemetry, self._moments)
-            self._journal.flush()
 
     async def _decide(
-        self, request: web.Request, original: Original | NotTold, client: Client, record: DecisionRecord
-    ) -> web.Response:
-        snapshot, dialect = record.snapshot, original.dialect
+        self, asked: Asked, original: Original | NotTold, client: Client, record: DecisionRecord
+    ) -> Reply:
+        snapshot, dialect, fields = record.snapshot, original.dialect, asked.fields
         if isinstance(original, NotTold):
             return self._refuse(dialect, record, BadRequest(original.reason))
-        facts = read_facts(original, request.headers, client, snapshot)
+        facts = read_facts(original, fields, client, snapshot)
         if not isinstance(facts, RequestFacts):
             return self._refuse(dialect, record, facts)
         record.facts = facts
         if dialect is Dialect.NGINX:
-            odd = unremovable((name for name, _ in request.raw_headers), snapshot)
+            odd = unremovable(asked.names, snapshot)
             if odd is not None:
                 return self._refuse(dialect, record, odd)
 
@@ -127,12 +137,13 @@ class Decisions:
                 self._hint(client.address)
             return self._refuse(dialect, record, decision)
         record.taken = verdict.taken
-        large = too_large(request.headers, route)
+        large = too_large(fields, route)
         if large is not None:
             return self._refuse(dialect, record, large)
-        return admitted(decision, route, facts.target, verdict.taken, record.request_id)
+        event_id = record.event_id(self._moments)
+        return admitted(decision, route, facts.target, verdict.taken, record.request_id, event_id)
 
-    def _refuse(self, dialect: Dialect, record: DecisionRecord, denial: Denial) -> web.Response:
+    def _refuse(self, dialect: Dialect, record: DecisionRecord, denial: Denial) -> Reply:
         refusal = refuse(denial)
         record.outcome, record.status = refusal.code, refusal.status
         self._telemetry.add(metrics.DENIALS, 1, refusal.code)

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Protocol
 
-    class Fields(Protocol):
-        """The fields of a request, as aiohttp has them."""
 
-        def getall(self, key: str, default: Sequence[str]) -> Sequence[str]:
-            """Give all values of the field *key*."""
-            ...
+class Fields(Protocol):
+    """The fields of a request, as aiohttp has them."""
+
+    def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]:
+        """Give all values of the field *key*."""
+        ...
 
 
 class Dialect(enum.Enum):

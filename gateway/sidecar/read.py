@@ -23,12 +23,10 @@ from gateway.core.paths import TargetRefused, parse_target
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from multidict import CIMultiDictProxy
-
     from gateway.core.decision import Denial
     from gateway.core.routes import Route
     from gateway.core.snapshot import Snapshot
-    from gateway.sidecar.dialects import Original
+    from gateway.sidecar.dialects import Fields, Original
 
 SOCKET_PEER: Final = "unix"
 """How usage events call a caller on a Unix socket."""
@@ -56,7 +54,7 @@ class Client:
     disputed: bool = False
 
 
-def read_client(headers: CIMultiDictProxy[str], peer: str, snapshot: Snapshot) -> Client:
+def read_client(headers: Fields, peer: str, snapshot: Snapshot) -> Client:
     """Read who the client is, as far as the caller at *peer* is believed."""
     if caller_is_trusted(peer, snapshot):
         trusted = _with_stand_in(snapshot.trusted_proxies)
@@ -69,9 +67,7 @@ def read_client(headers: CIMultiDictProxy[str], peer: str, snapshot: Snapshot) -
     return Client(peer or SOCKET_PEER, known=False)
 
 
-def read_facts(
-    original: Original, headers: CIMultiDictProxy[str], client: Client, snapshot: Snapshot
-) -> RequestFacts | Denial:
+def read_facts(original: Original, headers: Fields, client: Client, snapshot: Snapshot) -> RequestFacts | Denial:
     """Read the facts of a request; everything that two servers could read differently is refused."""
     if _METHOD.fullmatch(original.method) is None:
         return BadRequest("The request method is not a known token")
@@ -112,7 +108,7 @@ def unremovable(names: Iterable[bytes], snapshot: Snapshot) -> Denial | None:
     return None
 
 
-def too_large(headers: CIMultiDictProxy[str], route: Route) -> Denial | None:
+def too_large(headers: Fields, route: Route) -> Denial | None:
     """Refuse a body that is declared larger than its route takes, where the proxy tells of it."""
     for length in headers.getall(BODY_LENGTH, ()):
         if length and (_LENGTH.fullmatch(length) is None or int(length) > route.body_max_bytes):

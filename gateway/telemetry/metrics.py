@@ -75,7 +75,7 @@ UPSTREAM_CONNECTIONS: Final = _gauge(
 )
 UPSTREAM_ERRORS: Final = _counter(
     "gateway_upstream_errors_total",
-    "Requests that an upstream failed: connect, tls, timeout, protocol, closed; or was not asked: away, busy.",
+    "Requests that an upstream failed: connect, tls, timeout, protocol, closed; or not sent: away, busy, descriptors.",
     "upstream",
     "kind",
 )
@@ -112,8 +112,10 @@ UPSTREAM_CONNECT_FAILURES: Final = _counter(
 UPSTREAM_RESOLVE_FAILURES: Final = _counter(
     "gateway_upstream_resolve_failures_total", "Look-ups of a target's name that failed.", "upstream", "target"
 )
-EVENTS: Final = _counter("gateway_usage_events_total", "Usage events written to the journal.")
-EVENTS_SHIPPED: Final = _counter("gateway_usage_events_shipped_total", "Usage events brought to a sink.", "sink")
+EVENTS: Final = _counter("gateway_usage_events_total", "Usage events, and outcomes of them, written to the journal.")
+EVENTS_SHIPPED: Final = _counter(
+    "gateway_usage_events_shipped_total", "Usage events, and outcomes of them, brought to a sink.", "sink"
+)
 EVENTS_DROPPED: Final = _counter(
     "gateway_usage_events_dropped_total", "Usage events that a sink never gets: no space, or corrupt.", "sink"
 )
@@ -130,6 +132,16 @@ SINK_LAG: Final = _gauge(
     merge="max",
 )
 SHIP_FAILURES: Final = _counter("gateway_usage_ship_failures_total", "Attempts to reach a sink that failed.", "sink")
+OUTCOME_REPORTS: Final = _counter(
+    "gateway_outcome_reports_total",
+    "Reports of proxies: accepted, malformed, late (a day after the request) or dropped (no room, or too many).",
+    "result",
+)
+OUTCOMES_SETTLED: Final = _counter(
+    "gateway_outcomes_settled_total",
+    "Reported outcomes by what they did: completed an event, repeated what was known, or unknown (no such event).",
+    "result",
+)
 POSTGRES_UP: Final = _gauge("gateway_postgres_up", "1 while every worker reaches Postgres.", merge="min")
 READY: Final = _gauge("gateway_ready", "1 while every worker is ready.", merge="min")
 CONNECTIONS: Final = _gauge("gateway_connections", "Client connections open.", "listener")
@@ -209,6 +221,8 @@ METRICS: Final = (
     JOURNAL_BYTES,
     SINK_LAG,
     SHIP_FAILURES,
+    OUTCOME_REPORTS,
+    OUTCOMES_SETTLED,
     POSTGRES_UP,
     READY,
     CONNECTIONS,

@@ -8,16 +8,19 @@ does.
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from gateway.settings.fields import split_syslog
+from gateway.settings.schema import Sidecar
+
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gateway.settings.schema import Listen, Listener
-
 
 SOCKET_MODE: Final = 0o660
 """For the gateway's user and group: whoever can connect may ask for any decision."""
+DATAGRAMS_BYTES: Final = 4 * 1024 * 1024
+"""What the kernel keeps of reports while workers are busy, if it may: net.core.rmem_max."""
 
 
 class AddressTaken(Exception):
@@ -27,8 +30,8 @@ class AddressTaken(Exception):
 class Listeners:
     """The sockets of one gateway, bound and not listening yet."""
 
-    def __init__(self, listen: Listen, decisions: Path | None = None) -> None:
-        """Bind the internal address and the Unix socket for *decisions*, and make sure that the public address is free.
+    def __init__(self, listen: Listen, sidecar: Sidecar | None = None) -> None:
+        """Bind the internal address and the sockets for the *sidecar*, and make sure that the public address is free.
 
         Raises AddressTaken.
         """
@@ -36,7 +39,9 @@ class Listeners:
         self._listen = listen
         _bound("public", listen.public, shared=False).close()
         self.internal = _bound("internal", listen.internal, shared=False)
-        self.decisions = None if decisions is None else _unix(decisions)
+        wanted = sidecar or Sidecar()
+        self.decisions = None if wanted.socket is None else _unix(wanted.socket, "socket")
+        self.reports = None if wanted.syslog is None else _datagrams(wanted.syslog)
 
     def public(self, place: int) -> socket.socket:
         """Give the public socket of a *place*, bound anew if it was dropped; raises AddressTaken."""
@@ -52,15 +57,33 @@ class Listeners:
     def close(self) -> None:
         """Leave all sockets to the workers that still have them: they are closed when the last of those closes them."""
         self.internal.close()
-        if self.decisions is not None:
-            self.decisions.close()
+        for one in (self.decisions, self.reports):
+            if one is not None:
+                one.close()
         for place in list(self._public):
             self.drop(place)
 
 
-def _unix(path: Path) -> socket.socket:
+def _datagrams(place: str) -> socket.socket:
+    """Bind the socket that reports come to over syslog."""
+    where = split_syslog(place)
+    if isinstance(where, str):
+        return _unix(Path(where), "syslog", socket.SOCK_DGRAM)
+    made = socket.socket(socket.AF_INET6 if ":" in where[0] else socket.AF_INET, socket.SOCK_DGRAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAMS_BYTES)
+    try:
+        made.bind(where)
+    except OSError as error:
+        made.close()
+        message = f"cannot listen on {place}: {error.strerror}; change sidecar.syslog in the settings"
+        raise AddressTaken(message) from None
+    made.setblocking(False)  # noqa: FBT003  # the signature is the socket's
+    return made
+
+
+def _unix(path: Path, setting: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
     """Bind a Unix socket, in the place of one that was left behind."""
-    made = socket.socket(socket.AF_UNIX)
+    made = socket.socket(socket.AF_UNIX, kind)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_socket():
@@ -69,7 +92,7 @@ def _unix(path: Path) -> socket.socket:
         path.chmod(SOCKET_MODE)
     except OSError as error:
         made.close()
-        message = f"cannot listen on {path}: {error.strerror or error}; change sidecar.socket in the settings"
+        message = f"cannot listen on {path}: {error.strerror or error}; change sidecar.{setting} in the settings"
         raise AddressTaken(message) from None
     made.setblocking(False)  # noqa: FBT003  # the signature is the socket's
     return made

@@ -69,7 +69,7 @@ class Parent:
         directory = crew.config.state_directory
         counters = directory / "counters"
         counters.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._listeners = Listeners(crew.config.listen, crew.config.sidecar.socket)
+        self._listeners = Listeners(crew.config.listen, crew.config.sidecar)
         for old in counters.glob("*.counters"):
             old.unlink()
         self._telemetry = Telemetry(counters / "parent.counters")
@@ -203,6 +203,7 @@ class Parent:
             public=self._listeners.public(place),
             internal=self._listeners.internal,
             decisions=self._listeners.decisions,
+            reports=self._listeners.reports,
         )
 
     def _note(self) -> None:

@@ -39,6 +39,7 @@ class Start:
     public: socket.socket
     internal: socket.socket
     decisions: socket.socket | None = None
+    reports: socket.socket | None = None
 
 
 class WorkerProcess:
@@ -64,8 +65,8 @@ class WorkerProcess:
         ours, its = socket.socketpair()
         with its:
             sockets = {"channel": its, "public": start.public, "internal": start.internal}
-            if start.decisions is not None:
-                sockets["decisions"] = start.decisions
+            optional = {"decisions": start.decisions, "reports": start.reports}
+            sockets |= {name: one for name, one in optional.items() if one is not None}
             files = {name: one.fileno() for name, one in sockets.items()}
             process = await asyncio.create_subprocess_exec(
                 *start.command,

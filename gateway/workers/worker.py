@@ -24,8 +24,8 @@ READY_LOOK_S: Final = 0.02
 log = structlog.get_logger()
 
 
-async def work(channel: int, public: int, internal: int, decisions: int | None, seat: int) -> None:
-    """Be a worker with these inherited sockets, until told to end or the parent is gone.
+async def work(channel: int, public: int, internal: int, seat: int, **sidecar: int | None) -> None:
+    """Be a worker with these inherited sockets, those of the *sidecar* too, until told to end or the parent is gone.
 
     Raises ChannelClosed when it is gone already, otherwise what `serve` does.
     """
@@ -37,8 +37,8 @@ async def work(channel: int, public: int, internal: int, decisions: int | None, 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, crew.stop)
-    asking = None if decisions is None else socket.socket(fileno=decisions)
-    sockets = Sockets(socket.socket(fileno=public), socket.socket(fileno=internal), asking)
+    more = {name: socket.socket(fileno=number) for name, number in sidecar.items() if number is not None}
+    sockets = Sockets(socket.socket(fileno=public), socket.socket(fileno=internal), **more)
     await serve(config, settings["since"], seat, sockets, crew.obey)
 
 

@@ -1,4 +1,4 @@
-"""`make bench`: the upstream direct, a bare pass-through and the whole gateway, side by side in one run.
+"""`make bench`: the upstream direct, a bare pass-through, the whole gateway and its decisions, side by side in one run.
 
 The figure is the CPU time of the measured process for one request (its own time as the kernel counts it), because it
 survives a busy machine; requests per second of a core is its inverse. Measured processes have core 0, everything else
@@ -21,9 +21,11 @@ from pathlib import Path
 
 from gateway.embedded.listening import free_port
 from tests.bench import load
+from tests.bench.fronts import measured_fronts
 from tests.bench.stack import started_gateway
 
 PATH = "/api/public/budgets/"
+DECISIONS = "/_gateway/authz/envoy"
 SETTLE_S = 1.2
 """What the requests leave to do, such as shipping their usage events, is over by then, and is theirs."""
 
@@ -35,6 +37,7 @@ class Subject:
     name: str
     port: int
     pid: int
+    path: str = PATH
     cpu_us: list[float] = field(default_factory=list)
     rate: list[float] = field(default_factory=list)
     utilization: list[float] = field(default_factory=list)
@@ -52,7 +55,7 @@ def cpu_ns(pid: int) -> int:
 
 def measure(subject: Subject, key: str, seconds: float) -> None:
     before, began = cpu_ns(subject.pid), time.perf_counter()
-    command = load.command(subject.port, PATH, key, seconds)
+    command = load.command(subject.port, subject.path, key, seconds)
     output = subprocess.run(["taskset", "-c", last_core(), *command], capture_output=True, text=True, check=True).stdout
     took = time.perf_counter() - began
     time.sleep(SETTLE_S)  # noqa: TID251  # a benchmark serves nobody
@@ -116,6 +119,7 @@ def main() -> None:
             Subject("upstream, direct", upstream_port, upstream.pid),
             Subject("bare aiohttp pass-through", bare_port, bare.pid),
             Subject("gateway, every check on", gateway.port, gateway.worker),
+            Subject("gateway, decisions for proxies", gateway.admin_port, gateway.worker, DECISIONS + PATH),
         ]
         for number in range(options.rounds + 1):
             for subject in subjects:
@@ -123,6 +127,11 @@ def main() -> None:
                 if number == 0:  # The first round warms up.
                     subject.forget()
         report(subjects)
+        print(
+            f"\n{'one request, µs':34}{'p50 alone':>9}{'asking':>10}{'added':>10}{'p99 alone':>12}{'asking':>10}{'added':>10}"
+        )
+        for line in measured_fronts(gateway, directory, stack, last_core()):
+            print(line)
         print(
             f"\nload: {load.command(0, PATH, '', 0)[0]}, {load.CONNECTIONS} connections, {options.rounds} rounds of "
             f"{options.seconds:.0f} s, answers of 1 KiB; load, upstream and Valkey share the last core"

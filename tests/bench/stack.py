@@ -33,9 +33,19 @@ UNLIMITED = "1000000000"
 
 @dataclass(frozen=True)
 class Running:
+    """A gateway that serves: where, by which process, and what it was started with."""
+
     port: int
     worker: int
     key: str
+    admin_port: int
+    config: Path
+    environ: dict[str, str]
+
+    def rendered(self, proxy: str, listen: str) -> str:
+        """Give the configuration of *proxy* that goes with it."""
+        command = [sys.executable, "-m", "gateway", "render", proxy, "-c", str(self.config), "--listen", listen]
+        return subprocess.run(command, env=self.environ, check=True, capture_output=True, text=True).stdout
 
 
 @contextmanager
@@ -90,7 +100,7 @@ def _gateway(directory: Path, dsn: str, redis: str, upstream: str, path: Path) -
     try:
         _wait_until_ready(admin_port)
         workers = json.loads((state / "workers.json").read_text())["workers"]
-        yield Running(port, workers[0], key)
+        yield Running(port, workers[0], key, admin_port, path, environ)
     finally:
         process.terminate()
         process.wait(20)

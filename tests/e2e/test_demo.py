@@ -16,6 +16,7 @@ import requests
 from gateway.embedded import placement
 from gateway.embedded.listening import LOOPBACK
 from tests.demos import DemoProcess, wait_until
+from tests.servers import gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,17 +34,40 @@ def call(ready: dict[str, Any], path: str = _BUDGETS, key: str = "key", method: 
     return requests.request(method, ready["url"] + path, headers=headers, data=b"{}", timeout=5).status_code
 
 
+def pids(ready: dict[str, Any]) -> list[int]:
+    """All that the ready file names."""
+    named = ready["pids"]
+    return [named["gateway"], *named["workers"], named["postgres"], named["redis"], *named["backends"].values()]
+
+
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoProcess]:
-    """A demo that has just been started for the first time, for tests that leave it as it is."""
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoProcess]:
+    """A demo that one test after the other has; a test wants `running` instead."""
     demo = DemoProcess(tmp_path_factory.mktemp("running"))
     try:
         demo.start()
         yield demo
-        assert demo.end() == 0
+        if demo.running:
+            assert demo.end() == 0
         demo.leave_nothing()
     finally:
         placement.forget(demo.state / "postgres")
+
+
+@pytest.fixture
+def running(kept: DemoProcess) -> DemoProcess:
+    """A demo that serves; a test may end it, since it starts again."""
+    if not kept.running:
+        kept.start()
+    return kept
+
+
+def start_again(demo: DemoProcess, before: dict[str, Any]) -> None:
+    """Start it, and find the keys that there were *before*."""
+    after = demo.start()
+    kept = ("email", "password", "key", "readonlyKey")
+    assert [after[name] for name in kept] == [before[name] for name in kept]
+    assert call(after) == 200
 
 
 def test_demo_serves_all_that_its_ready_file_names(running: DemoProcess) -> None:
@@ -65,10 +89,9 @@ def test_demo_serves_all_that_its_ready_file_names(running: DemoProcess) -> None
     login = {"email": ready["email"], "password": ready["password"]}
     assert requests.post(f"{ready['url']}/auth/login", json=login, timeout=5).status_code == 200
     assert requests.get(f"{ready['adminUrl']}/metrics", timeout=5).status_code == 200
-    pids = ready["pids"]
-    assert pids.keys() == {"gateway", "workers", "postgres", "redis", "backends"}
-    assert len(pids["workers"]) >= 1
-    for pid in (pids["gateway"], *pids["workers"], pids["postgres"], pids["redis"], *pids["backends"].values()):
+    assert ready["pids"].keys() == {"gateway", "workers", "postgres", "redis", "backends"}
+    assert len(ready["pids"]["workers"]) >= 1
+    for pid in pids(ready):
         os.kill(pid, 0)
 
 
@@ -103,15 +126,19 @@ def test_ready_file_follows_a_worker_that_was_replaced(running: DemoProcess) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_to_the_whole_group_twice_ends_everything_in_order(demo: DemoProcess, number: signal.Signals) -> None:
-    demo.start()
+def test_signal_to_the_whole_group_twice_ends_everything_in_order_and_a_start_finds_the_same_keys(
+    running: DemoProcess, number: signal.Signals
+) -> None:
+    before = running.ready
     began = time.monotonic()
-    os.killpg(demo.process.pid, number)
-    os.killpg(demo.process.pid, number)
-    assert demo.process.wait(10) == 0
+    os.killpg(running.process.pid, number)
+    os.killpg(running.process.pid, number)
+    assert running.process.wait(10) == 0
     assert time.monotonic() - began < 5
-    assert demo.left_behind() == []
-    assert "ended" not in demo.output.partition("stopping")[2]
+    assert not running.ready_file.exists()
+    assert running.left_behind() == []
+    assert "ended" not in running.output.partition("stopping")[2]
+    start_again(running, before)
 
 
 def test_signal_while_it_starts_ends_it_just_as_well(new_demo: DemoProcess) -> None:
@@ -122,40 +149,23 @@ def test_signal_while_it_starts_ends_it_just_as_well(new_demo: DemoProcess) -> N
     assert new_demo.left_behind() == []
 
 
-def test_killed_demo_leaves_no_orphan_and_starts_again_at_once_with_the_same_keys(demo: DemoProcess) -> None:
-    before = demo.start()
-    demo.process.kill()
-    demo.process.wait(5)
-    after = demo.start()
-    assert {name: after[name] for name in ("email", "password", "key", "readonlyKey", "postgres")}.items() >= {
-        name: before[name] for name in ("email", "password", "key", "readonlyKey")
-    }.items()
-    assert call(after) == 200
-    demo.process.kill()
-    demo.process.wait(5)
+def test_killed_demo_leaves_no_orphan_and_starts_again_at_once_with_the_same_keys(running: DemoProcess) -> None:
+    before = running.ready
+    others = {*running.others(), *pids(before)}
+    running.process.kill()
+    running.process.wait(5)
+    start_again(running, before)
     # Workers finish what they have begun, which includes a last try to bring their events to a Postgres that is gone.
-    assert wait_until(lambda: demo.left_behind() == [], 10)
+    assert wait_until(lambda: all(gone(pid) for pid in others), 10)
 
 
-def test_restart_keeps_the_keys_and_the_data(demo: DemoProcess) -> None:
-    before = demo.start()
-    began = time.monotonic()
-    assert demo.end(signal.SIGTERM) == 0
-    assert time.monotonic() - began < 5
-    assert not demo.ready_file.exists()
-    assert demo.left_behind() == []
-    after = demo.start()
-    assert (after["key"], after["password"]) == (before["key"], before["password"])
-    assert call(after) == 200
-
-
-def test_taken_port_is_one_line_that_says_what_to_do(demo: DemoProcess) -> None:
-    with socket.create_server((LOOPBACK, demo.port)):
-        demo.begin()
-        assert demo.process.wait(10) == 1
-    errors = [line for line in demo.output.splitlines() if line.startswith("Error")]
-    assert errors == [f"Error: port {demo.port} is taken: stop what uses it, or choose another with --port"]
-    assert "Traceback" not in demo.output
+def test_taken_port_is_one_line_that_says_what_to_do(new_demo: DemoProcess) -> None:
+    with socket.create_server((LOOPBACK, new_demo.port)):
+        new_demo.begin()
+        assert new_demo.process.wait(10) == 1
+    errors = [line for line in new_demo.output.splitlines() if line.startswith("Error")]
+    assert errors == [f"Error: port {new_demo.port} is taken: stop what uses it, or choose another with --port"]
+    assert "Traceback" not in new_demo.output
 
 
 def test_state_that_cannot_be_made_is_one_line_that_says_what_to_do(new_demo: DemoProcess, tmp_path: Path) -> None:
@@ -167,19 +177,16 @@ def test_state_that_cannot_be_made_is_one_line_that_says_what_to_do(new_demo: De
     assert len(new_demo.output.splitlines()) == 1
 
 
-def test_part_that_ends_is_reported_once_and_the_gateway_goes_on_without_it(demo: DemoProcess) -> None:
-    ready = demo.start()
+def test_a_part_that_ends_is_reported_once_and_only_the_end_of_the_gateway_is_the_end_of_the_demo(
+    running: DemoProcess,
+) -> None:
+    ready = running.ready
     os.kill(ready["pids"]["redis"], signal.SIGKILL)
     line = "valkey ended (signal 9); the gateway goes on without it; Ctrl-C and start again to bring it back"
-    assert wait_until(lambda: line in demo.output, 5)
+    assert wait_until(lambda: line in running.output, 5)
     assert call(ready) == 200
-    assert demo.end() == 0
-    assert demo.output.count("valkey ended") == 1
-
-
-def test_end_of_the_gateway_ends_the_demo_and_shows_its_log(demo: DemoProcess) -> None:
-    ready = demo.start()
     os.kill(ready["pids"]["gateway"], signal.SIGKILL)
-    assert demo.process.wait(10) == 1
-    assert f"Error: gateway ended (signal 9); see {demo.state}/logs/gateway.log" in demo.output
-    assert wait_until(lambda: demo.left_behind() == [], 5)
+    assert running.process.wait(10) == 1
+    assert f"Error: gateway ended (signal 9); see {running.state}/logs/gateway.log" in running.output
+    assert running.output.count("valkey ended") == 1
+    assert wait_until(lambda: running.left_behind() == [], 5)

@@ -105,11 +105,16 @@ def test_gateways_side_by_side_throttle_together_and_take_up_a_new_signing_key(
     assert set(published(other)) == {old, new}
 
 
-def test_the_key_of_a_file_is_the_same_in_every_worker(
+def pem(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def test_the_key_of_a_file_is_the_same_in_every_worker_and_a_reload_takes_up_the_next(
     start_gateway: Callable[..., Gateway], postgres_dsn: str, redis_url: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "signing.pem"
-    path.write_bytes(Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    old, new = pem(Ed25519PrivateKey.generate()), pem(Ed25519PrivateKey.generate())
+    path.write_bytes(old)
 
     def change(document: dict[str, Any]) -> None:
         document["auth"] = {**document.get("auth", {}), "signing_key_file": str(path)}
@@ -119,3 +124,20 @@ def test_the_key_of_a_file_is_the_same_in_every_worker(
     assert list(published(gateway)) == [jwt.get_unverified_header(owner.token)["kid"]]
     assert gateway.fetch("SELECT 1 FROM signing_keys") == []
     assert owner.ask("GET", "/api-keys").status_code == 200
+
+    path.write_bytes(new + old)
+    gateway.write("broken: [")
+    assert gateway.order("reload").problems
+    assert len(published(gateway)) == 1
+    gateway.configure(lambda _: None)
+    outcome = gateway.order("reload")
+    assert (outcome.problems, outcome.waiting) == ([], [])
+    kid = jwt.get_unverified_header(Owner(gateway).token)["kid"]
+    assert list(published(gateway)) == [kid, jwt.get_unverified_header(owner.token)["kid"]]
+    assert owner.ask("GET", "/api-keys").status_code == 200
+    path.write_bytes(b"no key")
+    assert "auth.signing_key_file" in gateway.order("reload").problems[0]
+    path.write_bytes(new)
+    assert gateway.order("reload").problems == []
+    assert list(published(gateway)) == [kid]
+    assert owner.ask("GET", "/api-keys").status_code == 401

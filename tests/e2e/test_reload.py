@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from gateway.embedded.listening import free_port
 from tests.backends import plain
 from tests.demos import ROOT, wait_until
 from tests.gateways import run
@@ -22,7 +23,7 @@ from tests.serving import serving
 from tests.wire import request_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gateway.embedded.postgres import EmbeddedPostgres
     from gateway.embedded.valkey import EmbeddedValkey
@@ -179,6 +180,33 @@ def test_an_upstream_that_stays_as_it_is_keeps_its_connections(changed: Gateway)
         changed.order("reload")
         assert wire.ask("GET", NEW, changed.everything).status == 200
         assert len(changed.backend.connections) == before
+
+
+def of_other_patience(document: dict[str, Any]) -> None:
+    document["upstreams"]["budgets"]["timeouts"]["idle_s"] = 2.5
+
+
+@pytest.mark.parametrize("change", [add_route, of_other_patience], ids=["as it was", "changed"])
+def test_what_is_known_of_an_address_that_stays_is_kept_as_are_connections_and_counts(
+    changed: Gateway, change: Callable[[dict[str, Any]], None]
+) -> None:
+    dead = f"127.0.0.1:{free_port()}"
+    targets = [changed.backend.url, f"http://{dead}"]
+    ejection = {"consecutive_failures": 1}
+    changed.configure(lambda document: document["upstreams"]["budgets"].update(targets=targets, ejection=ejection))
+    changed.order("reload")
+    name = f'target="{dead}",upstream="budgets"'
+    with changed.connect() as wire:
+        for _ in range(3):
+            assert wire.ask("GET", BUDGETS, changed.everything).status == 200
+        connections = len(changed.backend.connections)
+        changed.configure(change)
+        assert changed.order("reload").problems == []
+        assert changed.metric(f"gateway_upstream_ejections_total{{{name}}}") == 1
+        for _ in range(6):
+            assert wire.ask("GET", BUDGETS, changed.everything).status == 200
+        assert changed.metric(f'gateway_upstream_connect_failures_total{{kind="refused",{name}}}') == 1
+        assert len(changed.backend.connections) == connections
 
 
 def test_an_upstream_that_is_gone_finishes_what_it_began_and_keeps_no_connection(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -271,32 +270,3 @@ def test_a_hostile_idempotency_key_is_4xx(gateway: Gateway, made: tuple[Owner, d
     assert ask(gateway, owner, "POST", "/api-keys", [JSON, field], body).status in {400, 422}
     twice = ["Idempotency-Key: a", "Idempotency-Key: a"]
     assert ask(gateway, owner, "POST", "/api-keys", [JSON, *twice], body).status in {400, 422}
-
-
-SQL = "'%20OR%201%3D1;SELECT%20pg_sleep(3)--"
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        f"/api-keys/{SQL}",
-        f"/api-keys/{SQL}/stats",
-        f"/api-keys/{{id}}/stats?period={SQL}",
-        f"/usage?groupBy={SQL}",
-        f"/api-keys?search={SQL}",
-        f"/api-keys?status={SQL}",
-    ],
-)
-def test_sql_is_text(gateway: Gateway, made: tuple[Owner, dict[str, Any]], path: str) -> None:
-    owner, key = made
-    began = time.monotonic()
-    answer = ask(gateway, owner, "GET", path.replace("{id}", key["id"]), [], None)
-    assert time.monotonic() - began < 2
-    found = "data" if answer.status == 200 else "error"
-    assert answer.json[found] in ([], "bad_request", "not_found", "validation_error"), answer.json
-
-
-def test_sql_is_no_login(gateway: Gateway) -> None:
-    body = json.dumps({"email": "' OR 1=1; SELECT pg_sleep(3)--@example.com", "password": "' OR ''='"}).encode()
-    answer = gateway.ask("POST", "/auth/login", None, [JSON], body)
-    assert answer.status in {401, 422}, answer.body

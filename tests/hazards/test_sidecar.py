@@ -10,6 +10,8 @@ import pytest
 from tests.wire import Wire, fresh_address
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.gateways import Gateway
     from tests.wire import Answer
 
@@ -17,6 +19,15 @@ ENDPOINT = "/_gateway/authz"
 BUDGETS = "/api/public/budgets"
 PROXY, STRANGER = "127.99.0.1", "127.98.0.1"
 CLIENT = "X-Forwarded-For: 203.0.113.7"
+_way: list[str] = []
+"""A field that chooses the tier: a question that ends its connection is for the complete one."""
+
+
+@pytest.fixture(params=["fast", "complete"], autouse=True)
+def _each_tier(request: pytest.FixtureRequest) -> Iterator[None]:
+    _way[:] = ["Connection: close"] if request.param == "complete" else []
+    yield
+    _way.clear()
 
 
 def ask(
@@ -24,7 +35,7 @@ def ask(
 ) -> Answer:
     """Ask for a decision as the proxy at *source*, PROXY being a trusted one."""
     with Wire(gateway.admin_port, source) as wire:
-        return wire.ask(more.get("method", "GET"), ENDPOINT + path, key, [CLIENT, *fields])
+        return wire.ask(more.get("method", "GET"), ENDPOINT + path, key, [CLIENT, *_way, *fields])
 
 
 def nginx(method: str, target: str) -> tuple[str, ...]:

@@ -24,7 +24,6 @@ from gateway.management.signing_keys import (
     rotate_signing_keys,
 )
 from gateway.management.tokens import CLOCK_SKEW_S, Session, SessionTokens
-from gateway.settings.key_files import read_key_file
 from tests.integration.managing import PASSWORD, database_at, managing
 from tests.servers import execute
 from tests.unit.management.asking import NOW
@@ -205,7 +204,7 @@ def public_pem(key: Ed25519PrivateKey) -> bytes:
 
 
 def tokens_of(path: Path) -> SessionTokens:
-    return SessionTokens(FileSigningKeys(*read_key_file(path)), "gateway", "gateway", LIFETIME_S)
+    return SessionTokens(FileSigningKeys(path), "gateway", "gateway", LIFETIME_S)
 
 
 async def test_a_key_of_a_file_is_replaced_without_ending_logins(tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.adapters.http.faults import UpstreamAway
-from gateway.core.upstreams import HealthCheck
+from gateway.adapters.http.faults import UpstreamAway, UpstreamTooSlow
+from gateway.core.upstreams import Ejection, HealthCheck, Timeouts
 from tests.backends import Backend, plain, raw, silent
 from tests.integration.upstreams import Asker, until
 
@@ -96,3 +97,37 @@ async def test_any_expected_status_is_well(backend: Backend) -> None:
     async with aclosing(Asker(backend.port, health=rules)) as asker:
         assert await until(lambda: len(backend.requests) > 3)
         assert states(asker) == ["serving"]
+
+
+@pytest.mark.parametrize("health", [None, replace(RULES, unhealthy_after=1000)], ids=["without", "with"])
+async def test_what_stalls_costs_one_request_at_a_time_without_checks_and_none_with_them(
+    backend: Backend, other: Backend, health: HealthCheck | None
+) -> None:
+    backend.answer = silent
+    first_byte_s, first_s = 0.3, 0.05
+    timeouts = Timeouts(0.5, first_byte_s, 0.5, 20)
+    rules = Ejection(consecutive_failures=1, first_s=first_s, longest_s=first_s)
+    async with aclosing(Asker(backend.port, other.port, timeouts=timeouts, ejection=rules, health=health)) as asker:
+
+        def asked() -> int:
+            return sum(request.target == "/" for request in backend.requests)
+
+        await asyncio.gather(*(asker.ask() for _ in range(2)), return_exceptions=True)
+        assert states(asker) == ["ejected", "serving"]
+        before, checked = asked(), len(backend.requests)
+        tasks = []
+        for _ in range(20):  # longer than first_s, not as long as first_byte_s
+            tasks.append(asyncio.ensure_future(asker.ask()))
+            await asyncio.sleep(first_byte_s / 30)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        slow = [outcome for outcome in outcomes if isinstance(outcome, UpstreamTooSlow)]
+        assert len(slow) == asked() - before == (health is None)
+        assert health is None or await until(lambda: len(backend.requests) > checked)
+        backend.answer = plain()
+
+        async def taken_back() -> bool:
+            await asker.ask()
+            return states(asker) == ["serving", "serving"]
+
+        while not await taken_back():
+            await asyncio.sleep(0.01)

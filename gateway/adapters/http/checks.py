@@ -7,7 +7,7 @@ from random import uniform
 from typing import TYPE_CHECKING
 
 from gateway.adapters.http.exchange import NEVER, Exchange
-from gateway.adapters.http.faults import UpstreamFault
+from gateway.adapters.http.faults import DescriptorsExhausted, UpstreamFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,13 +26,14 @@ async def keep_checked(
         for one, well in zip(
             asked, await asyncio.gather(*(is_well(one, rules, dialler) for one in asked)), strict=True
         ):
-            tell(one, well=well)
+            if well is not None:
+                tell(one, well=well)
         # Workers that were started together do not go on asking together.
         await asyncio.sleep(rules.interval_s * uniform(0.8, 1.0))
 
 
-async def is_well(one: Endpoint, rules: HealthCheck, dialler: Dialler) -> bool:
-    """Ask once."""
+async def is_well(one: Endpoint, rules: HealthCheck, dialler: Dialler) -> bool | None:
+    """Ask once; None if we could not."""
     connection = None
     try:
         async with asyncio.timeout(rules.timeout_s):
@@ -42,6 +43,8 @@ async def is_well(one: Endpoint, rules: HealthCheck, dialler: Dialler) -> bool:
             fields = f"Host: {one.target.authority}\r\nUser-Agent: gateway\r\nConnection: close\r\n"
             connection.begin(exchange, f"GET {rules.path} HTTP/1.1\r\n{fields}\r\n".encode("ascii"))
             await answered
+    except DescriptorsExhausted:
+        return None
     except (UpstreamFault, TimeoutError):
         return False
     finally:

@@ -57,6 +57,11 @@ class Endpoint(Condition):
         connection.exchange = None
         connection.abort()
 
+    def take_connections(self, before: Endpoint) -> None:
+        """Go on with the connections that wait at *before*, the last used ones if there are more than are kept."""
+        while before.idle and len(self.idle) < self.idle_max:
+            self.idle.appendleft(before.idle.pop())
+
     def close_idle(self) -> None:
         """End the connections that wait."""
         while self.idle:

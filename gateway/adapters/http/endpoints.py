@@ -59,7 +59,7 @@ class Endpoints:
         self._loop = loop
         self._arranged = arranged
         self._ejected = ejected
-        self._rotation = Rotation(settings.ejection, settings.probe_s)
+        self._rotation = Rotation(settings.ejection, settings.probe_s, checks=settings.health is not None)
         self._timer: asyncio.TimerHandle | None = None
         self._was_away = False
         self.everyone = [
@@ -144,6 +144,8 @@ class Endpoints:
         if self._rotation.checked(one, well=well, rules=self._settings.health, now=self._loop.time()):
             log.warning("health changed", upstream=self._settings.name, target=one.target.name, healthy=one.healthy)
             self._arrange()
+        elif one.failing:
+            self._arrange()  # It may be tried now, or not any more.
 
     def replace(self, target: UpstreamTarget, addresses: Collection[str]) -> None:
         """Go over to *addresses* for a target; those that stay keep their connections and their standing."""
@@ -157,6 +159,25 @@ class Endpoints:
         self.leaving = [one for one in self.leaving if one.busy]
         now = [known.get(address) or self._make(target, address) for address in addresses]
         self.everyone = [one for one in self.everyone if one.target is not target] + now
+        self._arrange()
+
+    def inherit(self, before: Endpoints, *, connections: bool) -> None:
+        """Take over how the addresses that stay were doing *before* the settings changed, and *connections* that wait.
+
+        A name that has not been looked up yet goes on standing for what it stood for.
+        """
+        for target in self._settings.targets:
+            known = {one.address: one for one in before.everyone if one.target.place == target.place}
+            if not any(one.target is target for one in self.everyone):
+                self.everyone += [self._make(target, address) for address in known]
+            for one in self.everyone:
+                if one.target is target and one.address in known:
+                    one.inherit(known[one.address])
+                    if connections:
+                        one.take_connections(known[one.address])
+        if self._settings.health is None:
+            for one in self.everyone:
+                one.healthy, one.streak = True, 0
         self._arrange()
 
     def close(self) -> None:

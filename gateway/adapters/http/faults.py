@@ -55,3 +55,9 @@ class UpstreamBusy(UpstreamFault):
     """The upstream has as many requests as it may have, and the queue is full or took too long."""
 
     kind = "busy"
+
+
+class DescriptorsExhausted(UpstreamFault):
+    """No file descriptor is left for a connection to the upstream; it was not asked, and is not to blame."""
+
+    kind = "descriptors"

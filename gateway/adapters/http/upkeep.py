@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from gateway.core.upstreams import UpstreamSettings, UpstreamTarget
     from gateway.telemetry.metrics import Metric
 
+    Counts = Counter[tuple[Metric, tuple[str, ...]]]
+    """How often what happened, by metric and labels."""
+
 log = structlog.get_logger()
 
 
@@ -38,7 +41,7 @@ class Upkeep:
         endpoints: Endpoints,
         dialler: Dialler,
         resolve: Resolve,
-        counts: Counter[tuple[Metric, tuple[str, ...]]],
+        counts: Counts,
     ) -> None:
         """Prepare."""
         self._settings = settings

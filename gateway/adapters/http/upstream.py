@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gateway.adapters.http.connection import UpstreamConnection
     from gateway.adapters.http.endpoint import Endpoint
     from gateway.adapters.http.names import Resolve
+    from gateway.adapters.http.upkeep import Counts
     from gateway.core.upstreams import Timeouts, UpstreamSettings, UpstreamTarget
     from gateway.telemetry.metrics import Metric
 
@@ -48,15 +49,20 @@ _NO_STATUS: Final = 1000
 class Upstream:
     """One upstream by name: forwards a request's bytes to one of its addresses.
 
-    *endpoints* are its addresses. *counts* is what happened, by metric and labels, until somebody takes it away.
+    *endpoints* are its addresses. *counts* is what happened, by metric and labels, until somebody takes it away; it
+    may be one for several upstreams, and outlive them.
     """
 
     def __init__(
-        self, settings: UpstreamSettings, loop: asyncio.AbstractEventLoop, resolve: Resolve = system_addresses
+        self,
+        settings: UpstreamSettings,
+        loop: asyncio.AbstractEventLoop,
+        resolve: Resolve = system_addresses,
+        counts: Counts | None = None,
     ) -> None:
         """Prepare; nothing is looked up or connected yet. Raises ValueError when files for TLS cannot be used."""
         self.settings = settings
-        self.counts: Counter[tuple[Metric, tuple[str, ...]]] = Counter()
+        self.counts: Counts = Counter() if counts is None else counts
         self._loop = loop
         self._admission = Admission(settings.name, settings.concurrent_max, settings.queue_max, settings.queue_s)
         self.endpoints = Endpoints(settings, loop, self._arranged, self._count_ejection)
@@ -97,6 +103,10 @@ class Upstream:
     def start(self) -> None:
         """Begin to look up names, to check health and to watch certificates, as the settings want it."""
         self._upkeep.start()
+
+    def inherit(self, before: Upstream) -> None:
+        """Go on with what *before*, which had this name under other settings, knows of the addresses that stay."""
+        self.endpoints.inherit(before.endpoints, connections=before.settings.tls == self.settings.tls)
 
     async def forward(
         self,

@@ -14,8 +14,10 @@ import asyncpg
 import structlog
 
 from gateway.adapters.postgres.connection import reason
+from gateway.adapters.postgres.outcomes import PostgresOutcomes
 from gateway.adapters.postgres.partitions import FIRST_DAY, LAST_DAY, TABLE, has_partition, make_partition
 from gateway.adapters.postgres.pool import DatabaseDown
+from gateway.core.outcomes import is_outcome
 from gateway.ports import SinkDown
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ class PostgresUsageSink:
         """Take the database."""
         self._database = database
         self._days: set[date] = set()
+        self.outcomes = PostgresOutcomes(database)
         self.refused = 0
 
     async def position(self, journal: str) -> int:
@@ -109,6 +112,9 @@ class PostgresUsageSink:
 
         When the stored position is not *start* nothing is written, and the stored position is given.
         """
+        outcomes = [record for record in events if is_outcome(record)]
+        if outcomes:
+            events = [record for record in events if not is_outcome(record)]
         try:
             async with self._database.connection(WRITE_TIMEOUT_S) as connection:
                 await self._make_partitions(connection, _days(events))
@@ -117,6 +123,8 @@ class PostgresUsageSink:
                     if stored != start:
                         return stored
                     refused = await _store(connection, events)
+                    if outcomes:
+                        await self.outcomes.keep(connection, outcomes)
                     await connection.execute(
                         "UPDATE journal_offsets SET position = $2, updated_at = now() WHERE journal = $1", journal, end
                     )

@@ -21,11 +21,13 @@ GroupBy = Literal["key", "endpoint", "day", "account"]
 
 _TABLES: Final = {Step.MINUTE: "usage_minutes", Step.HOUR: "usage_hours"}
 _LATENCIES: Final = ", ".join(f"sum(latencies[{number}])::bigint" for number in range(1, LATENCY_COUNTS + 1))
-# Of what another proxy carried the end is not known: what was admitted counts as successful.
-_SUCCESSFUL: Final = "status BETWEEN 1 AND 399 OR (status = 0 AND outcome = 'admitted')"
+# The end of what another proxy carried is not known until it is reported: what was admitted counts as successful.
+_UNKNOWN: Final = "status = 0 AND outcome = 'admitted'"
+_SUCCESSFUL: Final = f"status BETWEEN 1 AND 399 OR ({_UNKNOWN})"
 _SUMS: Final = (
     "sum(requests)::bigint AS requests, "
     f"coalesce(sum(requests) FILTER (WHERE {_SUCCESSFUL}), 0)::bigint AS successes, "
+    f"coalesce(sum(requests) FILTER (WHERE {_UNKNOWN}), 0)::bigint AS unknown, "
     f"sum(duration_us)::bigint AS duration_us, ARRAY[{_LATENCIES}] AS latencies"
 )
 _GROUPS: Final[dict[GroupBy, str]] = {
@@ -64,7 +66,7 @@ async def key_usage(connection: Connection, key_id: str, since: datetime, step: 
         f"SELECT GROUPING(day, endpoint, status, outcome) AS level, day, endpoint, method, status, outcome, {_SUMS}"  # noqa: S608  # all of it is constant
         " FROM (SELECT (at AT TIME ZONE 'UTC')::date AS day, endpoint, method, status, outcome,"
         f" sum(requests)::bigint AS requests, sum(duration_us)::bigint AS duration_us, ARRAY[{_LATENCIES}] AS latencies"
-        f" FROM {_TABLES[step]} WHERE key_id = $1 AND at >= $2 GROUP BY 1, 2, 3, 4, 5)"
+        f" FROM {_TABLES[step]} WHERE key_id = $1 AND at >= $2 AND requests > 0 GROUP BY 1, 2, 3, 4, 5)"
         " AS sums GROUP BY GROUPING SETS ((), (day), (endpoint, method), (status), (outcome))",
         key_id,
         since,
@@ -93,7 +95,8 @@ async def account_usage(
     rows = await connection.fetch(
         f"SELECT {group}, {_SUMS}"  # noqa: S608  # all of it is constant
         f" FROM (SELECT *, (at AT TIME ZONE 'UTC')::date AS day FROM {_TABLES[step]}"
-        f" WHERE ($1::text IS NULL OR account_id = $1) AND at >= $2 AND key_id <> '') AS sums GROUP BY {group}",
+        f" WHERE ($1::text IS NULL OR account_id = $1) AND at >= $2 AND key_id <> '' AND requests > 0)"
+        f" AS sums GROUP BY {group}",
         account_id,
         since,
     )
@@ -110,4 +113,5 @@ def _name(row: asyncpg.Record, group_by: GroupBy) -> str:
 
 
 def _sums(row: asyncpg.Record) -> Sums:
-    return Sums(row["requests"], row["successes"], row["duration_us"], tuple(row["latencies"]))
+    latencies = tuple(row["latencies"])
+    return Sums(row["requests"], row["successes"], row["duration_us"], latencies, row["unknown"])

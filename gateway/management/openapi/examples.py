@@ -57,6 +57,7 @@ _SUMS: Final[dict[str, Any]] = {
     "p50ResponseTime": 180.2,
     "p95ResponseTime": 611.9,
     "p99ResponseTime": 902.4,
+    "unknownRequests": 0,
 }
 _PAGINATION: Final = {"page": 1, "limit": 20, "total": 1, "hasMore": False}
 _TOKEN: Final = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1c2VyIn0.c2lnbmF0dXJl"  # noqa: S105  # nobody's

@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+from pydantic.json_schema import models_json_schema
 
 from gateway.management.key_bodies import SCOPE_SCHEMA
 from gateway.management.openapi.operations import OPERATIONS
 from gateway.management.openapi.refusal_views import Error
 from gateway.management.openapi.refusals import FOR_ALL, WITH_BODY, WITH_KEY, WITH_LOGIN, KnownRefusal
+from gateway.settings.sentences import DescribedSchema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 SCHEMAS: Final = "#/components/schemas/"
 
 
-class _Untitled(GenerateJsonSchema):
+class _Untitled(DescribedSchema):
     """Leaves out the titles of members, which only say their names again."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002  # pydantic's signature

@@ -32,6 +32,8 @@ class Usage(View):
     """The same for 95 of 100 requests."""
     p99_response_time: Milliseconds | None
     """The same for 99 of 100 requests."""
+    unknown_requests: Count
+    """Those among the successful that another proxy carried and did not tell the end of."""
 
 
 class EndpointCount(View):
@@ -58,7 +60,7 @@ class StatusCount(View):
     """How often a status was answered."""
 
     status: Annotated[int, Field(ge=100, le=999)] | None
-    """The status; null where the client was gone before there was one."""
+    """The status; null where the client was gone before there was one, or another proxy did not tell of it."""
     count: Count
     """Requests."""
 

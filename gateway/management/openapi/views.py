@@ -24,9 +24,7 @@ Absent: Final[Any] = Field(default=None)
 class View(BaseModel):
     """A JSON object in camelCase, described by the texts below its members."""
 
-    model_config = ConfigDict(
-        alias_generator=to_camel, use_attribute_docstrings=True, json_schema_extra=without_defaults
-    )
+    model_config = ConfigDict(alias_generator=to_camel, json_schema_extra=without_defaults)
 
 
 class LoginUser(View):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.rotation import NEVER, STATES, Condition, Rotation
-from gateway.core.upstreams import Ejection, HealthCheck
+from gateway.core.upstreams import Ejection, HealthCheck, UpstreamTarget
 
 RULES = Ejection(consecutive_failures=3, first_s=5, longest_s=60, max_percent=50, circuit_breaker=True)
 WITHOUT_BREAKER = Ejection(consecutive_failures=3, first_s=5, longest_s=60, max_percent=50)
@@ -230,3 +230,39 @@ def test_without_a_circuit_breaker_what_checks_call_unhealthy_gets_nothing() -> 
         one.healthy = False
     assert rotation.is_open(everyone)
     assert rotation.usable(everyone) == []
+
+
+def test_under_new_settings_an_address_begins_where_it_was() -> None:
+    rotation = Rotation(Ejection(consecutive_failures=1, first_s=1), 0.5)
+    before, other, after = Condition(), Condition(), Condition(watched=True)
+    rotation.failed(before, [before, other], 0)
+    assert rotation.trial([before, other], 2) is before
+    after.inherit(before)
+    # The request on trial is not the new one's.
+    assert (after.state, after.due, after.watched, after.on_trial) == ("ejected", 1, True, False)
+    assert rotation.trial([after, other], 2) is after
+
+
+def test_a_target_is_the_same_place_whatever_its_weight() -> None:
+    target = UpstreamTarget("127.0.0.1", 80, "127.0.0.1", weight=2)
+    assert target.place == UpstreamTarget("127.0.0.1", 80, "other").place
+    assert target.place != UpstreamTarget("127.0.0.1", 80, "127.0.0.1", tls=True).place
+
+
+def test_with_checks_a_request_is_risked_only_on_what_a_check_has_found_well_since_it_failed() -> None:
+    for breaker in (False, True):
+        rules = HealthCheck("/", healthy_after=2, unhealthy_after=2)
+        rotation = Rotation(Ejection(consecutive_failures=1, first_s=1, circuit_breaker=breaker), 0.5, checks=True)
+        everyone = [Condition(), Condition()] if not breaker else [Condition()]
+        one = everyone[0]
+        rotation.checked(one, well=True, rules=rules, now=0)
+        rotation.failed(one, everyone, 0)
+        assert rotation.trial(everyone, 9) is None
+        assert rotation.next_trial(everyone) == NEVER
+        rotation.checked(one, well=False, rules=rules, now=9)
+        assert rotation.trial(everyone, 9) is None
+        rotation.checked(one, well=True, rules=rules, now=9)
+        assert rotation.trial(everyone, 9) is one
+        assert rotation.trial(everyone, 9) is None
+        rotation.failed(one, everyone, 10)
+        assert rotation.trial(everyone, 99) is None

@@ -13,6 +13,7 @@ from gateway.settings.changes import Needs, adopted
 from gateway.settings.handover import handed_over, taken_over
 from gateway.settings.load import load, state_directory_of
 from gateway.settings.schema import Config
+from gateway.settings.sentences import sentences
 
 ROOT = Path(__file__).parents[3]
 ENVIRON = {
@@ -53,7 +54,7 @@ def test_a_mark_is_told_in_the_text_of_the_setting_and_the_other_way_round() -> 
     for name, field in Config.model_fields.items():
         needs = [mark for mark in field.metadata if isinstance(mark, Needs)]
         told = {"A change needs a restart.": Needs.RESTART, "A change needs a stop and a start.": Needs.START}
-        text = " ".join((field.description or "").split())
+        text = " ".join(sentences(Config)[name].split())
         assert [mark for sentence, mark in told.items() if text.endswith(sentence)] == needs, name
 
 

@@ -16,6 +16,7 @@ from gateway.settings.compile import compile_snapshot
 from gateway.settings.fields import Section
 from gateway.settings.jsonschema import SCHEMA_PATH, json_schema
 from gateway.settings.load import load
+from gateway.settings.sentences import sentences
 from tests.unit.settings.conftest import ENVIRON, SECRET_KEY
 
 if TYPE_CHECKING:
@@ -187,6 +188,7 @@ def test_schema_allows_references_where_numbers_and_switches_stand() -> None:
     ],
 )
 def test_every_setting_is_documented_in_whole_sentences(section: type[Section]) -> None:
-    for name, field in section.model_fields.items():
-        assert field.description, name
-        assert field.description.endswith("."), name
+    said = sentences(section)
+    for name in section.model_fields:
+        assert said.get(name), name
+        assert said[name].endswith("."), name
