@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +17,7 @@ from gateway.cli.render import front
 from gateway.embedded.listening import free_port
 from gateway.embedded.valkey import EmbeddedValkey
 from gateway.render.caddy import caddy_configuration
+from gateway.render.envoy import envoy_configuration
 from gateway.render.haproxy import haproxy_configuration
 from gateway.render.haproxy_lua import haproxy_script
 from gateway.render.nginx import nginx_configuration
@@ -91,6 +93,16 @@ def nginx(gateway: Gateway, directory: Path) -> contextlib.AbstractContextManage
     return _running([*command, main, "-t"], [*command, f"{main} daemon off;"], port, directory)
 
 
+def envoy(gateway: Gateway, directory: Path, *, grpc: bool = False) -> contextlib.AbstractContextManager[Proxy]:
+    """Run Envoy as the gateway's configuration says, with its files in *directory*."""
+    port = free_port()
+    file = directory / "envoy.yaml"
+    file.write_text(envoy_configuration(front(load(gateway.config, gateway.environ), f"127.0.0.1:{port}"), grpc=grpc))
+    command = [program("envoy", "make .venv/dev.stamp"), "-c", str(file), "--log-level", "warning"]
+    running = [*command, "--concurrency", "1", "--disable-hot-restart"]
+    return _running([*command, "--mode", "validate"], running, port, directory)
+
+
 def caddy(gateway: Gateway, directory: Path) -> contextlib.AbstractContextManager[Proxy]:
     """Run Caddy as the gateway's configuration says, with its files in *directory*."""
     port = free_port()
@@ -128,6 +140,8 @@ PROXIES: Mapping[str, Callable[[Gateway, Path], contextlib.AbstractContextManage
     "nginx": nginx,
     "caddy": caddy,
     "haproxy": haproxy,
+    "envoy": envoy,
+    "envoy-grpc": partial(envoy, grpc=True),
     "traefik": traefik,
 }
 """The proxies whose configurations are run here, by what `gateway render` calls them."""
@@ -159,6 +173,7 @@ def _options(document: dict[str, Any]) -> None:
     """Everything on that all have to agree on."""
     document["trusted_proxies"] = ["127.0.0.1"]
     document["sidecar"] = {"socket": "${GATEWAY_STATE}/decisions.sock", "socket_trusted": True, "syslog": SYSLOG}
+    document["sidecar"]["grpc"] = {"port": free_port()}
     document["keys"]["x_api_key"] = document["limits"]["ratelimit_fields"] = True
     document["upstreams"]["budgets"]["signed_identity"] = True
     document["limits"]["failed_authentications"] = {"capacity": 100_000, "refill_per_s": 1000}

@@ -9,6 +9,7 @@ import click
 
 from gateway.cli.run import config_option, load_or_exit
 from gateway.render.caddy import caddy_configuration
+from gateway.render.envoy import envoy_configuration
 from gateway.render.front import Front, NotRenderable, Place
 from gateway.render.haproxy import haproxy_configuration
 from gateway.render.haproxy_lua import haproxy_script
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from gateway.settings.schema import Config, Listener
+    from gateway.settings.schema import Config, GrpcListener, Listener
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # listened on, not connected to
 
@@ -49,6 +50,15 @@ def nginx(config_file: Path, listen: str) -> None:
 def caddy(config_file: Path, listen: str) -> None:
     """Write a Caddyfile to standard output, for `caddy run --config`."""
     _write(caddy_configuration, config_file, listen)
+
+
+@render.command("envoy")
+@click.option("--listen", default="0.0.0.0:10000", show_default=True, help="The address and port of the listener.")
+@click.option("--grpc", is_flag=True, help="Ask by Envoy's own protocol, at sidecar.grpc, rather than by HTTP.")
+@config_option
+def envoy(config_file: Path, listen: str, *, grpc: bool) -> None:
+    """Write a bootstrap to standard output, for `envoy -c`."""
+    _write(partial(envoy_configuration, grpc=grpc), config_file, listen)
 
 
 @render.command("haproxy")
@@ -110,6 +120,7 @@ def front(config: Config, listen: str, *, on_socket: bool = True) -> Front:
 
     They ask on the socket if there is one and they can, *on_socket*.
     """
+    grpc = config.sidecar.grpc
     socket = config.sidecar.socket if on_socket else None
     return Front(
         compile_snapshot(config),
@@ -118,8 +129,9 @@ def front(config: Config, listen: str, *, on_socket: bool = True) -> Front:
         _place(config.listen.public),
         config.sidecar.path,
         config.sidecar.syslog,
+        None if grpc is None else _place(grpc),
     )
 
 
-def _place(listener: Listener) -> Place:
+def _place(listener: Listener | GrpcListener) -> Place:
     return Place(_EVERYWHERE.get(listener.address, listener.address), listener.port)

@@ -55,6 +55,7 @@ class Front:
 
     *decisions* is where the sidecar answers below the path *endpoint*, *gateway* the public listener, which answers
     login and key management itself. *reports* is where reports are taken over syslog, as `host:port` or `unix:/path`.
+    *grpc* is where Envoy's own protocol is answered.
     """
 
     snapshot: Snapshot
@@ -63,6 +64,7 @@ class Front:
     gateway: Place
     endpoint: str
     reports: str | None = None
+    grpc: Place | None = None
 
 
 def not_carried(snapshot: Snapshot, *kinds: str) -> Iterator[str]:

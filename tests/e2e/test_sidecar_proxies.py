@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.embedded.listening import free_port
 from tests.backends import plain, raw, silent
 from tests.demos import wait_until
 from tests.gateways import run
@@ -186,7 +187,8 @@ def test_without_the_gateway_nothing_is_admitted(
 ) -> None:
     dsn = run(make_database(postgres_server, "of_a_gateway_that_goes"))
     with contextlib.ExitStack() as stack:
-        gateway = stack.enter_context(serving(tmp_path, dsn, valkey_server.url))
+        sidecar = {"grpc": {"port": free_port()}}
+        gateway = stack.enter_context(serving(tmp_path, dsn, valkey_server.url, sidecar=sidecar))
         proxies = {}
         for name, start in PROXIES.items():
             (tmp_path / name).mkdir()
