@@ -12,96 +12,53 @@ import shutil
 import socket
 import statistics
 import subprocess
+import sys
 import time
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gateway.cli.render import render
 from gateway.embedded.listening import free_port
+from tests.bench.front_configurations import FRONTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from contextlib import ExitStack
-    from pathlib import Path
 
+    from tests.bench.front_configurations import Front
     from tests.bench.stack import Running
 
 REQUESTS: Final = 1500
 WARM_UP: Final = 300
+PLACES: Final = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"
 _LENGTH: Final = re.compile(rb"(?i)\r\ncontent-length: (\d+)")
-
-
-@dataclass(frozen=True)
-class Front:
-    """A proxy: its *program*, what of a rendered *configuration* has to be different here, and how it is started.
-
-    *asking_nobody* takes the questions out of a configuration and sends all requests to the upstream of budgets.
-    """
-
-    program: str
-    here: Callable[[str, Path], str]
-    asking_nobody: Callable[[str], str]
-    command: Callable[[str, Path, Path], list[str]]
-
-
-def _nginx_here(text: str, directory: Path) -> str:
-    places = "".join(
-        f"    {name}_temp_path {directory}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    user = "user root;\n" if os.geteuid() == 0 else ""
-    return user + text.replace("http {\n", "http {\n" + places, 1).replace("processes auto;", "processes 1;", 1)
-
-
-def _nginx_asking_nobody(text: str) -> str:
-    text, questions = re.subn(r"\n *auth_request /.*;", "", text)
-    text, choices = re.subn(r"auth_request_set \$gateway_upstream .*;", "set $gateway_upstream budgets;", text)
-    text, targets = re.subn(r"auth_request_set \$gateway_target .*;", "set $gateway_target $request_uri;", text)
-    assert (questions, choices, targets) == (1, 1, 1), "the rendered nginx.conf asks otherwise now"
-    return text
-
-
-def _nginx_command(program: str, file: Path, directory: Path) -> list[str]:
-    errors = directory / "errors"
-    return [
-        program,
-        "-p",
-        str(directory),
-        "-e",
-        str(errors),
-        "-c",
-        str(file),
-        "-g",
-        f"daemon off; pid {directory}/pid;",
-    ]
-
-
-FRONTS: Final = {"nginx": Front("nginx", _nginx_here, _nginx_asking_nobody, _nginx_command)}
-"""By the names of `gateway render`."""
 
 
 def measured_fronts(running: Running, directory: Path, stack: ExitStack, core: str) -> Iterator[str]:
     """Measure every proxy that configurations are rendered for, and give a line about each."""
     for name in sorted(render.commands):
         front = FRONTS.get(name)
-        program = None if front is None else shutil.which(front.program)
+        program = None if front is None else shutil.which(front.program, path=PLACES)
         if front is None or program is None:
             yield f"{name:34}not measured: {'not known here' if front is None else 'not installed'}"
             continue
-        ports = _started(name, front, program, running, directory, stack, core)
+        ports = _started(front, program, running, directory, stack, core)
         yield _line(name, *(_measured(port, running.key) for port in ports))
 
 
 def _started(
-    name: str, front: Front, program: str, running: Running, directory: Path, stack: ExitStack, core: str
+    front: Front, program: str, running: Running, directory: Path, stack: ExitStack, core: str
 ) -> tuple[int, int]:
     """Start the proxy on *core*, without questions and with them; give both ports."""
     ports = free_port(), free_port()
-    for port, change in zip(ports, (front.asking_nobody, str), strict=True):
-        place = directory / f"{name}-{port}"
+    for port, configuration in zip(ports, (front.alone, front.asking), strict=True):
+        place = directory / f"{front.program}-{port}"
         place.mkdir()
-        file = place / "configuration"
-        file.write_text(change(front.here(running.rendered(name, f"127.0.0.1:{port}"), place)))
-        process = subprocess.Popen(["taskset", "-c", core, *front.command(program, file, place)])
+        file, log = place / "configuration", place / "log"
+        file.write_text(configuration(running, port, place))
+        with log.open("wb") as output:
+            command = ["taskset", "-c", core, *front.command(program, file, place)]
+            process = subprocess.Popen(command, stdout=output, stderr=output)
         stack.callback(process.wait)
         stack.callback(process.terminate)
     return ports

@@ -42,9 +42,14 @@ class Running:
     config: Path
     environ: dict[str, str]
 
-    def rendered(self, proxy: str, listen: str) -> str:
+    @property
+    def upstream(self) -> str:
+        """The address and port of the upstream of budgets."""
+        return self.environ["BUDGETS_URL"].removeprefix("http://")
+
+    def rendered(self, proxy: str, *options: str) -> str:
         """Give the configuration of *proxy* that goes with it."""
-        command = [sys.executable, "-m", "gateway", "render", proxy, "-c", str(self.config), "--listen", listen]
+        command = [sys.executable, "-m", "gateway", "render", proxy, "-c", str(self.config), *options]
         return subprocess.run(command, env=self.environ, check=True, capture_output=True, text=True).stdout
 
 
