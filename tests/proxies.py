@@ -140,9 +140,9 @@ PROXIES: Mapping[str, Callable[[Gateway, Path], contextlib.AbstractContextManage
     "nginx": nginx,
     "caddy": caddy,
     "haproxy": haproxy,
-    "traefik": traefik,
     "envoy": envoy,
     "envoy-grpc": partial(envoy, grpc=True),
+    "traefik": traefik,
 }
 """The proxies whose configurations are run here, by what `gateway render` calls them."""
 LIMITED = {

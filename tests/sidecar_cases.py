@@ -115,10 +115,10 @@ TABLE = {
 _PASSED = Unlike("it is passed on, and nobody is fooled", ("backend.fields.x-mine",))
 _GO_HOST = Unlike("Go takes the authority for the host", ("backend.fields.x-forwarded-host",))
 
+_ENVOY_HOST = Unlike("Envoy takes the host of such a target, and drops Host", ("backend.fields.x-forwarded-host",))
 _REWRITTEN = Unlike("Traefik writes escapes anew, before it asks and sends", ("event.path",))
 _READ = Unlike("Traefik resolves escapes of letters, before it asks and sends", ("answer", "backend", "event"))
 _TOO_LARGE = Unlike("Traefik refuses it itself, in its own form", ("answer", "event"))
-_ENVOY_HOST = Unlike("Envoy takes the host of such a target, and drops Host", ("backend.fields.x-forwarded-host",))
 
 UNLIKE = {
     ("escaped NUL", "nginx"): Unlike("nginx refuses it before it asks", ("event", "answer.body")),

@@ -120,7 +120,8 @@ def front(config: Config, listen: str, *, on_socket: bool = True) -> Front:
 
     They ask on the socket if there is one and they can, *on_socket*.
     """
-    socket, grpc = config.sidecar.socket if on_socket else None, config.sidecar.grpc
+    grpc = config.sidecar.grpc
+    socket = config.sidecar.socket if on_socket else None
     return Front(
         compile_snapshot(config),
         listen,
