@@ -78,7 +78,7 @@ async def serve(
         sidecar = worker.sidecar
         application = internal_application(worker.health, counters(config), worker.publisher.publish, sidecar.routes())
         listeners = listening(worker.server, application, sidecar.plain_tier(), sockets, contexts)
-        async with running(jobs), listeners as open_listeners:
+        async with running(jobs), listeners as open_listeners, sidecar.answering_envoy():
             _settle_memory()
             log.info("serving", pid=os.getpid(), slot=seat)
             with sidecar.reading(sockets.reports):

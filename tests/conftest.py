@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import signal
 
+import hypothesis
 import pytest
 
 from tests.backends import backend
 from tests.demos import new_demo
 from tests.nginx import nginx
-from tests.proxies import modes
+from tests.proxies import modes, proxy
 from tests.servers import (
+    administration,
     own_postgres,
     postgres_dsn,
     postgres_server,
@@ -31,6 +33,7 @@ from tests.serving import (
 )
 
 __all__ = [
+    "administration",
     "backend",
     "complete_gateway_server",
     "gateway",
@@ -43,6 +46,7 @@ __all__ = [
     "own_postgres",
     "postgres_dsn",
     "postgres_server",
+    "proxy",
     "redis_url",
     "servers_directory",
     "start_gateway",
@@ -70,6 +74,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes seconds: at the end it would leave all cores but one without work."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
+
+# How fast the machine is, or how busy, is nothing that a property is about.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("tests")
 
 # A shell that runs tests in the background has SIGINT ignored, and every process that is started here would inherit it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
