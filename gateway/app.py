@@ -82,7 +82,7 @@ async def serve(
         asking = [*sidecar.routes(), *EventIntake(worker.journal).routes()]
         application = internal_application(worker.health, counters(config), worker.publisher.publish, asking)
         listeners = listening(worker.server, application, sidecar.plain_tier(), sockets, contexts)
-        async with running(jobs), listeners as open_listeners:
+        async with running(jobs), listeners as open_listeners, sidecar.answering_envoy():
             _settle_memory()
             log.info("serving", pid=os.getpid(), slot=seat)
             with sidecar.reading(sockets.reports):

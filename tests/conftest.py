@@ -9,7 +9,7 @@ import pytest
 from tests.backends import backend
 from tests.demos import new_demo
 from tests.nginx import nginx
-from tests.proxies import modes
+from tests.proxies import modes, proxy
 from tests.servers import (
     own_postgres,
     postgres_dsn,
@@ -43,6 +43,7 @@ __all__ = [
     "own_postgres",
     "postgres_dsn",
     "postgres_server",
+    "proxy",
     "redis_url",
     "servers_directory",
     "start_gateway",

@@ -247,14 +247,19 @@ class Gateway:
 
     def event(self, request_id: str) -> dict[str, Any]:
         """The usage event of a request, once it is stored."""
-        found: list[dict[str, Any]] = []
+        return self.events([request_id])[request_id]
+
+    def events(self, request_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The usage events of requests, by their ids, once all are stored."""
+        found: dict[str, dict[str, Any]] = {}
 
         def stored() -> bool:
-            found.extend(self.fetch("SELECT * FROM usage_events WHERE request_id = $1", request_id))
-            return bool(found)
+            events = self.fetch("SELECT * FROM usage_events WHERE request_id = ANY($1)", list(request_ids))
+            found.update({event["request_id"]: event for event in events})
+            return len(found) == len(set(request_ids))
 
         assert wait_until(stored, _TIMEOUT_S)
-        return found[0]
+        return found
 
     def metrics(self) -> str:
         """What Prometheus would scrape."""

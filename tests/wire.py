@@ -117,8 +117,19 @@ class Wire:
         body: bytes | None = None,
     ) -> Answer:
         """Send one request and read its answer."""
-        self.send(request_bytes(method, path, key, fields, body))
+        self.begin(method, path, key, fields, body)
         return self.answer(method)
+
+    def begin(
+        self,
+        method: str,
+        path: str,
+        key: str | None = None,
+        fields: Sequence[str] = (),
+        body: bytes | None = None,
+    ) -> None:
+        """Send one request."""
+        self.send(request_bytes(method, path, key, fields, body))
 
     def answer(self, method: str = "GET") -> Answer:
         """Read the next answer, to a request with *method*; raises CutShort."""
