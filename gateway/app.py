@@ -77,7 +77,8 @@ async def serve(
             jobs["sync"] = sync_journal(worker.journal, config.usage.journal.fsync_interval_ms / 1000)
         certificates = _certificates(config, worker.telemetry)
         jobs["certificates"] = renew_certificates(certificates.values())
-        contexts = Contexts(*(certificates[name].context if name in certificates else None for name in LISTENERS))
+        tls = {name: one.context for name, one in certificates.items()}
+        contexts = Contexts(tls.get("public"), tls.get("internal"), announced=config.listen.public.proxy_protocol)
         sidecar = worker.sidecar
         asking = [*sidecar.routes(), *EventIntake(worker.journal).routes()]
         application = internal_application(worker.health, counters(config), worker.publisher.publish, asking)

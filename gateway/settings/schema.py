@@ -68,10 +68,18 @@ class Listener(Section):
     do not."""
 
 
+class PublicListener(Listener):
+    """Where clients come, perhaps through a balancer that passes connections on."""
+
+    proxy_protocol: Annotated[Switch, Needs.RESTART] = False
+    """Whether connections from trusted_proxies begin with a header of the PROXY protocol, version 1 or 2, that names
+    the client; with TLS it comes before the handshake. From others none is expected. A change needs a restart."""
+
+
 class Listen(Section):
     """Where the gateway listens."""
 
-    public: Listener = Listener(address="0.0.0.0", port=8080)  # noqa: S104  # clients come from everywhere
+    public: PublicListener = PublicListener(address="0.0.0.0", port=8080)  # noqa: S104  # clients come from everywhere
     """Where clients come: proxied requests, login and key management. By default 0.0.0.0:8080."""
     fast_path: Annotated[Switch, Needs.RESTART] = True
     """Whether plain requests take the short way through the server. Off, all take the complete one, at the same result
