@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 ARGS ?=
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint bench bench-usage bench-keys bench-bodies crash fuzz reload-storm check-browser check-deploy schema
-.PHONY: requirements clean
+.PHONY: help run test lint bench bench-usage bench-keys bench-bodies crash fuzz reload-storm webhook-crash
+.PHONY: check-browser check-deploy check-webhooks schema requirements clean
 
 help: ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/embedded.stamp ## Run everything on this machine: databases, backends, gateway (ARGS="--port 8081")
 	@exec $(BIN)/gateway demo $(ARGS)
@@ -54,11 +54,17 @@ fuzz: $(VENV)/dev.stamp ## Try the gateway with a million hostile requests (ARGS
 reload-storm: $(VENV)/dev.stamp ## Reload 100 times and replace the workers 20 times under load, and count (ARGS="--reloads 9")
 	@$(BIN)/pytest -q -s tests/faults/test_reload_storm.py $(or $(ARGS),--reloads 100 --restarts 20)
 
+webhook-crash: $(VENV)/dev.stamp ## Kill the gateway while it delivers a thousand webhooks, and count (ARGS="--events 100")
+	@$(BIN)/pytest -q -s tests/faults/test_webhooks.py $(or $(ARGS),--events 1000)
+
 bench-keys: $(VENV)/embedded.stamp ## Measure keys by the million, and how soon a change is in force (ARGS="--keys 100000")
 	@$(BIN)/python -m tests.bench.keys $(ARGS)
 
 check-browser: $(VENV)/dev.stamp ## Use the gateway from a page in Chromium (needs chromium: apt install chromium)
 	@$(BIN)/pytest -q tests/browser/check_fetch.py $(ARGS)
+
+check-webhooks: $(VENV)/dev.stamp ## Verify deliveries of webhooks with svix (needs Node.js and npm)
+	@$(BIN)/pytest -q tests/receivers/check_svix.py $(ARGS)
 
 check-deploy: $(VENV)/dev.stamp ## Validate everything in deploy/ without a container engine
 	@$(BIN)/python -m deploy.check

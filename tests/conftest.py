@@ -58,13 +58,15 @@ __all__ = [
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The proofs of `make crash`, `make fuzz` and `make reload-storm` run shortened in `make test`."""
+    """The proofs of `make crash`, `make fuzz` and others run shortened in `make test`."""
     group = parser.getgroup("proofs", "how much is proven")
     group.addoption("--times", type=int, default=5, help="how often something is killed")
     group.addoption("--seed", type=int, help="what is killed when; printed, so that a run can be repeated")
     group.addoption("--reloads", type=int, default=10, help="how often the settings change")
     group.addoption("--restarts", type=int, default=2, help="how often all workers are replaced")
     group.addoption("--cases", type=int, default=10_000, help="how many requests are made up")
+    group.addoption("--fault-s", type=float, default=2.0, help="how long an upstream stalls or drops connections")
+    group.addoption("--events", type=int, default=60, help="how many webhook events are told while things break")
     group.addoption("--outage-s", type=float, default=4.0, help="how long Postgres is away, in seconds")
 
 

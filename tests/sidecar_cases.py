@@ -116,6 +116,9 @@ _PASSED = Unlike("it is passed on, and nobody is fooled", ("backend.fields.x-min
 _GO_HOST = Unlike("Go takes the authority for the host", ("backend.fields.x-forwarded-host",))
 
 _ENVOY_HOST = Unlike("Envoy takes the host of such a target, and drops Host", ("backend.fields.x-forwarded-host",))
+_REWRITTEN = Unlike("Traefik writes escapes anew, before it asks and sends", ("event.path",))
+_READ = Unlike("Traefik resolves escapes of letters, before it asks and sends", ("answer", "backend", "event"))
+_TOO_LARGE = Unlike("Traefik refuses it itself, in its own form", ("answer", "event"))
 
 UNLIKE = {
     ("escaped NUL", "nginx"): Unlike("nginx refuses it before it asks", ("event", "answer.body")),
@@ -134,8 +137,31 @@ UNLIKE = {
     ("nominated, a field of its own", "haproxy"): _PASSED,
     ("absolute form", "caddy"): _GO_HOST,
     ("absolute form, same host", "caddy"): _GO_HOST,
+    ("absolute form", "traefik"): _GO_HOST,
+    ("absolute form, same host", "traefik"): _GO_HOST,
+    ("escapes", "traefik"): Unlike(_REWRITTEN.why, ("backend.line", "event.path")),
+    ("query's friends", "traefik"): Unlike("Traefik reads ; in a query as &", ("backend.line",)),
+    ("escaped dots", "traefik"): _REWRITTEN,
+    ("escaped slash", "traefik"): _REWRITTEN,
+    ("backslash", "traefik"): _REWRITTEN,
+    ("overlong", "traefik"): _REWRITTEN,
+    ("escaped letters", "traefik"): _READ,
+    ("escaped prefix", "traefik"): _READ,
+    ("X-API-Key", "traefik"): Unlike(
+        "it cannot tell ours from others where a key is needed", ("backend.fields.authorization",)
+    ),
+    ("a length told", "traefik"): _TOO_LARGE,
+    ("too large", "traefik"): _TOO_LARGE,
     ("absolute form", "haproxy"): Unlike(
         "HAProxy refuses two hosts itself, in its own form", ("answer", "backend", "event")
     ),
 }
 """By case and proxy: what a proxy cannot do otherwise."""
+
+UNLIKE_ALWAYS = {
+    "traefik": Unlike(
+        "it passes nothing of an admission to the client, and Go asks for gzip",
+        ("answer.x-ratelimit-", "answer.ratelimit", "answer.x-request-id", "backend.fields.accept-encoding"),
+    ),
+}
+"""By proxy: what differs in many cases."""

@@ -50,18 +50,26 @@ def outcomes(
         }
         keys = [made.key for made in gateway.make_keys([wanted] * len(ports))]
     told: dict[str, tuple[Answer, Outcome, dict[str, str]]] = {}
+    ids: dict[str, str] = {}
     for (name, port), key in zip(ports.items(), keys, strict=True):
         source = fresh_address()
         gateway.backend.forget()
         answer = _ask(port, source, asked, None if template else key or None, key)
+        ids[name] = _request_id(gateway, answer)
         told[name] = answer, _received(gateway), {key[:12] or "-": "PREFIX", source: "CLIENT"}
-    events = gateway.events(
-        [answer.one("x-request-id") for name, (answer, _, _) in told.items() if name not in unasked]
-    )
+    events = gateway.events([request_id for name, request_id in ids.items() if name not in unasked])
     return {
-        name: _outcome(answer, received, events.get("".join(answer.all("x-request-id")), {}), ours)
+        name: _outcome(answer, received, events.get(ids[name], {}), ours)
         for name, (answer, received, ours) in told.items()
     }
+
+
+def _request_id(gateway: Gateway, answer: Answer) -> str:
+    """Give the id that the answer has, or that at least the backend got."""
+    of_answer = answer.all("x-request-id")
+    if not of_answer and gateway.backend.requests:
+        of_answer = gateway.backend.last.all("x-request-id")
+    return "".join(of_answer)
 
 
 def _ask(port: Port, source: str, asked: Asked, own: str | None, key: str) -> Answer:

@@ -56,7 +56,7 @@ class Answer(Head):
 class Wire:
     """One connection to a server on this machine, from an address of its own choice.
 
-    *tls* is the context to use, and the name to ask for.
+    *tls* is the context to use, and the name to ask for; *before* is sent before anything else.
     """
 
     def __init__(
@@ -66,10 +66,12 @@ class Wire:
         timeout_s: float = _TIMEOUT_S,
         address: str = "127.0.0.1",
         tls: tuple[ssl.SSLContext, str] | None = None,
+        before: bytes = b"",
     ) -> None:
         self._socket = socket.create_connection(
             (address, port), timeout_s, source_address=(source, 0) if source else None
         )
+        self._socket.sendall(before)
         if tls is not None:
             self._socket = tls[0].wrap_socket(self._socket, server_hostname=tls[1])
         self._reader = Reader(self._receive)
@@ -100,6 +102,10 @@ class Wire:
         """The socket of a connection with TLS."""
         assert isinstance(self._socket, ssl.SSLSocket)
         return self._socket
+
+    def tcp_nodelay(self) -> None:
+        """Send every piece by itself."""
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def half_close(self) -> None:
         """Say that nothing more will be sent."""

@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "accounts": "gateway.cli.accounts:accounts",
     "usage": "gateway.cli.usage:usage",
     "users": "gateway.cli.accounts:users",
+    "webhooks": "gateway.cli.webhooks:webhooks",
     "secrets": "gateway.cli.secrets:secrets",
     "signing-keys": "gateway.cli.signing_keys:signing_keys",
     "render": "gateway.cli.render:render",

@@ -13,7 +13,9 @@ from gateway.render.envoy import envoy_configuration
 from gateway.render.front import Front, NotRenderable, Place
 from gateway.render.haproxy import haproxy_configuration
 from gateway.render.haproxy_lua import haproxy_script
+from gateway.render.kubernetes import kubernetes_manifests
 from gateway.render.nginx import nginx_configuration
+from gateway.render.traefik import traefik_configuration
 from gateway.settings.compile import compile_snapshot
 
 if TYPE_CHECKING:
@@ -74,17 +76,52 @@ def haproxy(config_file: Path, listen: str, script: str, *, lua: bool) -> None:
     _write(haproxy_script if lua else partial(haproxy_configuration, script=script), config_file, listen)
 
 
-def _write(configuration: Callable[[Front], str], config_file: Path, listen: str) -> None:
+@render.command("traefik")
+@click.option("--entry-point", default="web", show_default=True, help="The name of the entry point that serves.")
+@config_option
+def traefik(config_file: Path, entry_point: str) -> None:
+    """Write a dynamic configuration to standard output, for Traefik's file provider; its head says what else is needed.
+
+    Traefik reaches no socket: it asks on the internal listener, and has to be in trusted_proxies.
+    """
+    _write(traefik_configuration, config_file, entry_point, on_socket=False)
+
+
+@render.command("k8s")
+@click.option("--image", default="gateway:latest", show_default=True, help="The image of the gateway.")
+@click.option(
+    "--port", type=click.IntRange(1024, 65535), default=8000, show_default=True, help="Where nginx listens in the pod."
+)
+@config_option
+def kubernetes(config_file: Path, image: str, port: int) -> None:
+    """Write manifests to standard output, for `kubectl apply -f`.
+
+    They are a StatefulSet with the gateway and the nginx that is rendered for it in each pod, a Service, an Ingress,
+    and a ConfigMap with both files. Upstreams are as the environment of this command says, all else as the pods' says.
+    """
+
+    def manifests(told: Front) -> str:
+        settings = config_file.read_text("utf-8")
+        return kubernetes_manifests(told, settings=settings, image=image, port=port)
+
+    _write(manifests, config_file, str(port))
+
+
+def _write(configuration: Callable[[Front], str], config_file: Path, listen: str, *, on_socket: bool = True) -> None:
     try:
-        text = configuration(front(load_or_exit(config_file), listen))
+        text = configuration(front(load_or_exit(config_file), listen, on_socket=on_socket))
     except NotRenderable as error:
         raise click.ClickException(str(error)) from None
     click.echo(text, nl=False)
 
 
-def front(config: Config, listen: str) -> Front:
-    """Give what the configurations of proxies that listen on *listen* are made of."""
-    socket, grpc = config.sidecar.socket, config.sidecar.grpc
+def front(config: Config, listen: str, *, on_socket: bool = True) -> Front:
+    """Give what the configurations of proxies that listen on *listen* are made of.
+
+    They ask on the socket if there is one and they can, *on_socket*.
+    """
+    grpc = config.sidecar.grpc
+    socket = config.sidecar.socket if on_socket else None
     return Front(
         compile_snapshot(config),
         listen,

@@ -99,9 +99,20 @@ def no_such_key() -> Refused:
     return Refused(Refusal(404, "not_found", "No such API key"))
 
 
+def no_such_delivery() -> Refused:
+    """Refuse the id of a delivery that does not exist, or that is another key's."""
+    return Refused(Refusal(404, "not_found", "No such delivery"))
+
+
 def conflict(message: str, details: Mapping[str, Any] | None = None) -> Refused:
     """Refuse a change that the present state does not allow."""
     return Refused(Refusal(409, "conflict", message, details))
+
+
+def too_many_tests() -> Refused:
+    """Refuse to send one more test event, because receivers are slow."""
+    message = "Too many test events are being sent at the moment. Try again shortly"
+    return Refused(Refusal(503, "overloaded", message, None, _RETRY_AFTER))
 
 
 UNAVAILABLE: Final = Refusal(

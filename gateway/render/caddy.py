@@ -7,6 +7,7 @@ with the one that was decided on, for its `rewrite` would write escapes anew. Re
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gateway.core import decision as d
@@ -45,6 +46,10 @@ _KEPT: Final = frozenset({"host", "authorization", "x-forwarded-for", "x-forward
 """What Caddy writes anew, or what is taken out only where it is ours."""
 
 
+_block: Final = partial(block, indent="\t")
+"""As `caddy fmt` has it."""
+
+
 def caddy_configuration(front: Front) -> str:
     """Give the text of a whole Caddyfile; `listen` of *front* is a site's address. Raises NotRenderable."""
     snapshot = front.snapshot
@@ -52,41 +57,43 @@ def caddy_configuration(front: Front) -> str:
         *comments(f"Written by `gateway render caddy` from the settings of version {snapshot.version}. Change"),
         *comments("gateway.yaml and write it again. Needs Caddy 2.8 or later."),
         *comments(*not_carried(snapshot, "CORS", "WebSocket")),
-        *block("", _options(snapshot)),
-        *block(front.listen, _site(front)),
+        "",
+        *_block("", _options(snapshot)),
+        "",
+        *_block(front.listen, _site(front)),
     ]
-    return "\n".join(line.rstrip() for line in lines).lstrip() + "\n"
+    return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
 def _options(snapshot: Snapshot) -> Iterator[str]:
     trusted = snapshot.trusted_proxies.texts
     believed = [f"trusted_proxies static {' '.join(trusted)}", "trusted_proxies_strict"] if trusted else []
-    timeouts = block("timeouts", ["read_header 10s", "idle 75s"])
-    yield from block("servers", ["protocols h1 h2", "max_header_size 32768", *believed, *timeouts])
+    timeouts = _block("timeouts", ["read_header 10s", "idle 75s"])
+    yield from _block("servers", ["protocols h1 h2", "max_header_size 32768", *believed, *timeouts])
 
 
 def _site(front: Front) -> Iterator[str]:
     snapshot = front.snapshot
     yield from comments("The id of a request that is refused before a decision.")
-    yield from block("map {http.request.uuid} {gateway_own_id}", ["~^(.{8})-(.{4})-(.{4}) req_${1}${2}${3}"])
+    yield from _block("map {http.request.uuid} {gateway_own_id}", ["~^(.{8})-(.{4})-(.{4}) req_${1}${2}${3}"])
     yield "vars gateway_id {gateway_own_id}"
     yield from comments("The gateway refuses longer bodies by their route, where their length is declared; this holds")
     yield from comments("for bodies without a declared length, whatever their route.")
-    yield from block("request_body", [f"max_size {largest_body(snapshot)}"])
+    yield from _block("request_body", [f"max_size {largest_body(snapshot)}"])
     own = [expression(pattern, snapshot.strip_prefixes) for pattern in own_patterns(snapshot)]
     yield ""
     yield from comments("What the gateway answers itself, and decides on itself.")
     yield f"@itself path_regexp {'|'.join(own)}"
-    yield from block("handle @itself", _itself(front.gateway))
+    yield from _block("handle @itself", _itself(front.gateway))
     yield ""
     yield from comments("The decision. The client's fields go along, for the key is in one of them; its body does not.")
-    yield from block("handle", block(f"reverse_proxy {_dial(front.decisions)}", _decision(front)))
+    yield from _block("handle", _block(f"reverse_proxy {_dial(front.decisions)}", _decision(front)))
     yield ""
-    yield from block("handle_errors", block("route", _refusals(snapshot)))
+    yield from _block("handle_errors", _block("route", _refusals(snapshot)))
 
 
 def _itself(gateway: Place) -> list[str]:
-    return block(
+    return _block(
         f"reverse_proxy {_dial(gateway)}",
         [
             "header_up Host {host}",
@@ -108,7 +115,7 @@ def _decision(front: Front) -> Iterator[str]:
     yield from _transport(DECISION_CONNECT_S, DECISION_ANSWER_S, None)
     yield ""
     yield "@admitted status 200"
-    yield from block("handle_response @admitted", block("route", _forwarded(front.snapshot)))
+    yield from _block("handle_response @admitted", _block("route", _forwarded(front.snapshot)))
 
 
 def _forwarded(snapshot: Snapshot) -> Iterator[str]:
@@ -123,15 +130,15 @@ def _forwarded(snapshot: Snapshot) -> Iterator[str]:
         yield f"uri @prefixed{number} strip_prefix {prefix}"
     yield from comments("What was decided on is what is sent, or nothing is.")
     yield f"@same vars {{uri}} {_told('X-Gateway-Target')}"
-    yield from block("handle @same", _destinations(snapshot))
-    yield from block("handle", ["error 500"])
+    yield from _block("handle @same", _destinations(snapshot))
+    yield from _block("handle", ["error 500"])
 
 
 def _destinations(snapshot: Snapshot) -> Iterator[str]:
     for upstream in snapshot.upstreams.values():
         yield f"@{upstream.name} vars {_UPSTREAM} {upstream.name}"
-        yield from block(f"handle @{upstream.name}", _upstream(snapshot, upstream))
-    yield from block("handle", ["error 500"])
+        yield from _block(f"handle @{upstream.name}", _upstream(snapshot, upstream))
+    yield from _block("handle", ["error 500"])
 
 
 def _answer_fields(snapshot: Snapshot) -> Iterator[str]:
@@ -140,7 +147,7 @@ def _answer_fields(snapshot: Snapshot) -> Iterator[str]:
     yield f"header X-Request-Id {_ID}"
     announced = ANNOUNCED if snapshot.limits_announced else ()
     yield f'@limited not vars {_told(RATE_LIMIT[0])} ""'
-    yield from block("header @limited", (f"{name} {_told(name)}" for name in (*RATE_LIMIT, *announced)))
+    yield from _block("header @limited", (f"{name} {_told(name)}" for name in (*RATE_LIMIT, *announced)))
 
 
 def _request_fields(snapshot: Snapshot) -> Iterator[str]:
@@ -170,7 +177,7 @@ def _upstream(snapshot: Snapshot, upstream: UpstreamSettings) -> list[str]:
     timeouts = patience(snapshot, upstream.name)
     targets = " ".join(_dial(place(upstream, target)) for target in upstream.targets)
     ours = ("X-Request-Id", "X-RateLimit-*", "X-Gateway-*", *(ANNOUNCED if snapshot.limits_announced else ()))
-    return block(
+    return _block(
         f"reverse_proxy {targets}",
         [
             *_balance(upstream),
@@ -196,7 +203,7 @@ def _balance(upstream: UpstreamSettings) -> Iterator[str]:
 
 def _transport(connect_s: float, first_byte_s: float, idle_s: float | None, kept: int = 64) -> list[str]:
     between = [] if idle_s is None else [f"read_timeout {milliseconds(max(first_byte_s, idle_s))}"]
-    return block(
+    return _block(
         "transport http",
         [
             f"dial_timeout {milliseconds(connect_s)}",
@@ -210,8 +217,8 @@ def _transport(connect_s: float, first_byte_s: float, idle_s: float | None, kept
 
 def _refusals(snapshot: Snapshot) -> Iterator[str]:
     yield from comments("Refusals of Caddy itself, in the form of ours: without a decision, and after an admission.")
-    yield from block("templates", ["mime application/json"])
-    yield from block(
+    yield from _block("templates", ["mime application/json"])
+    yield from _block(
         "header",
         [f"X-Request-Id {_ID}", "Cache-Control no-store", 'Content-Type "application/json; charset=utf-8"'],
     )
@@ -223,16 +230,16 @@ def _refusals(snapshot: Snapshot) -> Iterator[str]:
     }
     for status, denial in known.items():
         yield f"@is{status} vars {{err.status_code}} {status}"
-        yield from block(f"handle @is{status}", _refusing(refuse(denial)))
+        yield from _block(f"handle @is{status}", _refusing(refuse(denial)))
     inner = [
         "@late vars {err.status_code} 504",
-        *block("handle @late", _refusing(refuse(d.UpstreamTimedOut(_UPSTREAM)))),
+        *_block("handle @late", _refusing(refuse(d.UpstreamTimedOut(_UPSTREAM)))),
         "@bug vars {err.status_code} 500",
-        *block("handle @bug", _refusing(refuse(d.InternalError()))),
-        *block("handle", _refusing(refuse(d.UpstreamFailed(_UPSTREAM)))),
+        *_block("handle @bug", _refusing(refuse(d.InternalError()))),
+        *_block("handle", _refusing(refuse(d.UpstreamFailed(_UPSTREAM)))),
     ]
-    yield from block("handle @decided", inner)
-    yield from block("handle", _refusing(refuse(d.KeysUnavailable())))
+    yield from _block("handle @decided", inner)
+    yield from _block("handle", _refusing(refuse(d.KeysUnavailable())))
 
 
 def _refusing(refusal: Refusal) -> Iterator[str]:

@@ -6,6 +6,7 @@ gateway removes them, by their beginnings and with `_` and `.` read as `-`.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gateway.core.snapshot import Snapshot
-    from gateway.core.upstreams import UpstreamSettings
+    from gateway.core.upstreams import UpstreamSettings, UpstreamTarget
     from gateway.render.front import Front, Place
 
 _ID: Final = "%[var(txn.gateway_id)]"
@@ -66,6 +67,7 @@ def haproxy_configuration(front: Front, script: str) -> str:
         *comments(*not_carried(snapshot, "CORS", "WebSocket")),
         *comments("NOT CARRIED: the limit of bodies without a declared length."),
         *_section("global", [f"lua-load-per-thread {script}"]),
+        *(_section("resolvers system", ["parse-resolv-conf", "hold valid 10s"]) if _has_names(snapshot) else []),
         *_section("defaults", _defaults(snapshot)),
         *_section("frontend gateway", _frontend(front)),
         *_section("backend gateway_itself", ["timeout server 60s", f"server itself {_at(front.gateway)}"]),
@@ -112,7 +114,7 @@ def _frontend(front: Front) -> Iterator[str]:
     yield "http-request set-uri %[var(txn.gateway_target)]"
     yield from _request_fields(snapshot)
     yield from _answer_fields(snapshot)
-    yield "use_backend gateway_to_%[var(txn.gateway_upstream)]"
+    yield from ("use_backend gateway_itself if itself", f"use_backend gateway_to_{_UPSTREAM}")
 
 
 def _request_for_itself(snapshot: Snapshot) -> Iterator[str]:
@@ -122,7 +124,6 @@ def _request_for_itself(snapshot: Snapshot) -> Iterator[str]:
     yield from (f"http-request del-header {name} if itself" for name in ("forwarded", "x-request-id"))
     for name, value in _forwarded().items():
         yield f"http-request set-header {name} {value} if itself"
-    yield "use_backend gateway_itself if itself"
     yield "http-request allow if itself"
 
 
@@ -183,7 +184,23 @@ def _upstream(snapshot: Snapshot, upstream: UpstreamSettings) -> Iterator[str]:
         yield f"http-response del-header {name}"
     for number, target in enumerate(upstream.targets):
         kept = f"pool-max-conn {upstream.idle_connections_max}"
-        yield f"server target{number} {_at(place(upstream, target))} weight {target.weight} {kept}"
+        looked_up = " resolvers system init-addr last,libc,none" if _is_name(target) else ""
+        yield f"server target{number} {_at(place(upstream, target))} weight {target.weight} {kept}{looked_up}"
+
+
+def _has_names(snapshot: Snapshot) -> bool:
+    return any(_is_name(target) for upstream in snapshot.upstreams.values() for target in upstream.targets)
+
+
+def _is_name(target: UpstreamTarget) -> bool:
+    """Say whether *target* has to be looked up."""
+    if target.path is not None:
+        return False
+    try:
+        ipaddress.ip_address(target.host)
+    except ValueError:
+        return True
+    return False
 
 
 def _at(where: Place) -> str:

@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 def block(head: str, lines: Iterable[str], indent: str = "    ") -> list[str]:
-    """Give a block of directives."""
-    return [f"{head} {{", *(f"{indent}{line}" for line in lines), "}"]
+    """Give a block of directives; without a *head* it begins with its brace."""
+    return [f"{head} {{".lstrip(), *(f"{indent}{line}" for line in lines), "}"]
 
 
 def comments(*texts: str) -> list[str]:
     """Give comments, one a line."""
-    return [f"# {text}" for text in texts]
+    return [f"# {text}".rstrip() for text in texts]
 
 
 def milliseconds(seconds: float) -> str:

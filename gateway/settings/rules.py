@@ -36,11 +36,12 @@ def broken_rules(document: Document) -> Iterator[Finding]:
         yield from _access(path, route)
         yield from _destination(path, route)
         yield from _limits(path, route)
-        yield from _emits(path, route)
+        yield from _emits(path, route, document)
         yield from _oddities(path, route)
         yield from _carried(path, route)
     yield from _never_matching(routes, document)
     yield from _audiences(document)
+    yield from _announced(document)
 
 
 def _get(value: object, key: str) -> Any:
@@ -132,12 +133,22 @@ def _limits(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:
             yield (*path, "limits", position), f"{where} counts by address on a route with a scope; expected by: key"
 
 
-def _emits(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:
+def _emits(path: Path, route: Mapping[str, Any], document: Document) -> Iterator[Finding]:
     methods = with_head(method for method in _sequence(route.get("methods")) if isinstance(method, str))
     for method in _mapping(route.get("emits")):
         if method in get_args(Method) and method not in methods:
             what = f"routes[{path[1]}].emits names {method}, which the route does not take"
             yield (*path, "emits", method), f"{what}; expected one of {', '.join(sorted(methods))}"
+    if not route.get("emits"):
+        return
+    if as_switch(route.get("public")) is True:
+        what = f"routes[{path[1]}].emits is on a public route, whose requests belong to no account"
+        yield (*path, "emits"), f"{what}; expected scope: NAME, or that the backend posts its events to /events"
+    if route.get("upstream") is None:
+        yield (*path, "emits"), f"routes[{path[1]}].emits is for an upstream's answers; expected upstream: NAME"
+    if as_switch(_get(_get(_get(document.value, "usage"), "sinks"), "postgres")) is False:
+        what = f"routes[{path[1]}].emits needs usage.sinks.postgres, by which its events are delivered"
+        yield (*path, "emits"), f"{what}; expected it on, or no emits"
 
 
 def _oddities(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:
@@ -180,3 +191,11 @@ def _never_matching(routes: list[tuple[int, Mapping[str, Any]]], document: Docum
             taker = f"the route in line {place} takes its requests"
         what = f"routes[{index}].path {shown(routes[index][1]['path'])} can never match, because {taker}"
         yield ("routes", index, "path"), f"{what}; expected it earlier, with another path, or not at all"
+
+
+def _announced(document: Document) -> Iterator[Finding]:
+    """Find a listener for headers that nobody may write."""
+    switch = _get(_get(_get(document.value, "listen"), "public"), "proxy_protocol")
+    if as_switch(switch) is True and not _sequence(_get(document.value, "trusted_proxies")):
+        what = "listen.public.proxy_protocol is on, but nobody is believed; expected the balancers in trusted_proxies"
+        yield ("listen", "public", "proxy_protocol"), what

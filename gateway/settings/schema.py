@@ -33,6 +33,7 @@ from gateway.settings.stores import Postgres, Redis, Secrets, Usage
 from gateway.settings.tls import Tls  # noqa: TC001  # pydantic reads the annotations
 from gateway.settings.traffic import Cors, RouteSettings  # noqa: TC001  # as above
 from gateway.settings.upstreams import Upstream  # noqa: TC001  # as above
+from gateway.settings.webhooks import Webhooks
 
 REMOVED_HEADERS = (
     "X-Consumer-*",
@@ -67,10 +68,18 @@ class Listener(Section):
     do not."""
 
 
+class PublicListener(Listener):
+    """Where clients come, perhaps through a balancer that passes connections on."""
+
+    proxy_protocol: Annotated[Switch, Needs.RESTART] = False
+    """Whether connections from trusted_proxies begin with a header of the PROXY protocol, version 1 or 2, that names
+    the client; with TLS it comes before the handshake. From others none is expected. A change needs a restart."""
+
+
 class Listen(Section):
     """Where the gateway listens."""
 
-    public: Listener = Listener(address="0.0.0.0", port=8080)  # noqa: S104  # clients come from everywhere
+    public: PublicListener = PublicListener(address="0.0.0.0", port=8080)  # noqa: S104  # clients come from everywhere
     """Where clients come: proxied requests, login and key management. By default 0.0.0.0:8080."""
     fast_path: Annotated[Switch, Needs.RESTART] = True
     """Whether plain requests take the short way through the server. Off, all take the complete one, at the same result
@@ -193,13 +202,6 @@ class Sidecar(Section):
             message = "sidecar.report_path lies at or below sidecar.path; expected a path of its own"
             raise ValueError(message)
         return self
-
-
-class Webhooks(Section):
-    """Calls to the webhooks of keys."""
-
-    allow_private: Switch = False
-    """Whether webhooks may be plain http and at private addresses. For development only."""
 
 
 class Drain(Section):

@@ -10,10 +10,18 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from gateway.management.key_bodies import AuditQuery, CreateBody, PageQuery, RotateBody, UpdateBody
+from gateway.management.deliveries import DeliveriesQuery
+from gateway.management.key_bodies import (
+    AuditQuery,
+    CreateBody,
+    PageQuery,
+    RotateBody,
+    RotateWebhookSecretBody,
+    UpdateBody,
+)
 from gateway.management.login import LoginBody
+from gateway.management.openapi import delivery_views, usage_views, views
 from gateway.management.openapi import refusals as known
-from gateway.management.openapi import usage_views, views
 from gateway.management.statistics import StatisticsQuery, UsageQuery
 from gateway.management.webhook_test import WebhookTestBody
 
@@ -105,7 +113,15 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
             answer=views.NewKeyView,
             sends=("Idempotency-Replayed",),
             refusals=(known.CONFLICT,),
-            links=("keys.get", "keys.update", "keys.delete", "keys.rotate", "keys.audit", "keys.stats"),
+            links=(
+                "keys.get",
+                "keys.update",
+                "keys.delete",
+                "keys.rotate",
+                "keys.audit",
+                "keys.deliveries",
+                "keys.stats",
+            ),
         ),
         "keys.list": Operation(
             tag="API keys",
@@ -158,6 +174,20 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
             sends=("Idempotency-Replayed",),
             refusals=(known.NO_SUCH_KEY, known.CONFLICT),
         ),
+        "keys.rotate_webhook_secret": Operation(
+            tag="API keys",
+            summary="Rotate a key's webhook secret",
+            description="Gives the key a new webhook secret and shows it, this once. For `graceSeconds`, a day by "
+            "default, webhooks carry two signatures, of the old secret and of the new one.",
+            login=True,
+            path=_KEY_ID,
+            body=RotateWebhookSecretBody,
+            body_needed=False,
+            headers=_IDEMPOTENCY,
+            answer=views.ChangedKeyView,
+            sends=("Idempotency-Replayed",),
+            refusals=(known.NO_SUCH_KEY, known.CONFLICT),
+        ),
         "keys.audit": Operation(
             tag="API keys",
             summary="See what was done to a key",
@@ -166,6 +196,27 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
             path=_KEY_ID,
             query=AuditQuery,
             answer=views.AuditPageView,
+            refusals=(known.NO_SUCH_KEY,),
+        ),
+        "keys.deliveries": Operation(
+            tag="Webhooks",
+            summary="See the webhooks of a key",
+            description="A page of what was sent to the key's webhook, waits to be sent or was given up, newest first.",
+            login=True,
+            path=_KEY_ID,
+            query=DeliveriesQuery,
+            answer=delivery_views.DeliveryPageView,
+            refusals=(known.NO_SUCH_KEY,),
+        ),
+        "keys.redeliver": Operation(
+            tag="Webhooks",
+            summary="Send a webhook again",
+            description="Has a delivery made again, whatever came of it, with the same `webhook-id` and body, and as "
+            "many attempts as a new one has. While the webhook is not `ACTIVE` it waits.",
+            login=True,
+            path={**_KEY_ID, "deliveryId": "The id of the delivery, which is its `webhook-id`."},
+            status=202,
+            answer=delivery_views.DeliveryView,
             refusals=(known.NO_SUCH_KEY,),
         ),
         "keys.stats": Operation(
@@ -198,10 +249,12 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
         "webhooks.test": Operation(
             tag="Webhooks",
             summary="Send a test event",
-            description="Sends an event of any name to the webhook of the key that asks. A key without a `webhookUrl` "
-            "gets 200 too, and nothing is sent: a quick test of the connection.",
+            description="Sends an event of any name to the webhook of the key that asks, now and once, and tells what "
+            "came of it; when that takes longer than four seconds, only the id of the delivery. A key without a "
+            "`webhookUrl` gets 200 too, and nothing is sent: a quick test of the connection.",
             body=WebhookTestBody,
             answer=views.WebhookTestAnswer,
+            refusals=(known.TESTS_OVERLOADED,),
         ),
         "openapi": Operation(
             tag="Documents",

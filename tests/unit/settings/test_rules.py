@@ -89,6 +89,19 @@ WRONG = [
         ["routes[1].emits names POST, which the route does not take; expected one of GET, HEAD"],
     ),
     (
+        "{name: x, methods: [POST], path: /x, public: true, upstream: things, emits: {POST: thing.made}}",
+        [
+            (
+                "routes[1].emits is on a public route, whose requests belong to no account; expected scope: NAME, or "
+                "that the backend posts its events to /events"
+            )
+        ],
+    ),
+    (
+        "{name: x, methods: [POST], path: /x, scope: READ, answer: webhooks.test, emits: {POST: thing.made}}",
+        ["routes[1].emits is for an upstream's answers; expected upstream: NAME"],
+    ),
+    (
         f"{{{KEYED}, emits: {{GET: thing.read, FETCH: thing.read}}}}",
         ['routes[1].emits.FETCH "FETCH" is not known; did you mean PATCH?; expected ' + METHODS],
     ),
@@ -168,6 +181,14 @@ def test_rules_are_checked_although_other_settings_of_the_route_are_wrong(proble
         assert any(part in problem for problem in found), part
 
 
+def test_what_routes_emit_needs_the_sink_that_delivers_it(problems: Problems) -> None:
+    sinks = "usage: {sinks: {postgres: false, json_lines: {}}}\n"
+    (found,) = problems(_with(f"{{{KEYED}, emits: {{GET: thing.read}}}}") + sinks)
+    assert found.endswith(
+        "routes[0].emits needs usage.sinks.postgres, by which its events are delivered; expected it on, or no emits"
+    )
+
+
 @pytest.mark.parametrize("junk", ["", "text", "[]", "7"])
 def test_what_is_no_route_at_all_is_reported_once(problems: Problems, junk: str) -> None:
     found = problems(_with(READ, junk))
@@ -188,3 +209,10 @@ def test_rules_do_not_stumble_over_sections_of_other_shapes(problems: Problems) 
 def test_route_that_an_earlier_one_takes_only_in_part_is_accepted(loaded: Load) -> None:
     config = loaded(_with(READ, "{name: all, methods: [GET, POST], path: /a/b, scope: READ, upstream: things}"))
     assert len(config.routes) == 2
+
+
+def test_headers_of_balancers_are_expected_only_from_somebody_who_is_believed(problems: Problems, loaded: Load) -> None:
+    settings = _with(READ) + "listen: {public: {port: 8080, proxy_protocol: true}}\n"
+    (problem,) = problems(settings)
+    assert "expected the balancers in trusted_proxies" in problem
+    assert loaded(settings + "trusted_proxies: [10.0.0.1]\n").listen.public.proxy_protocol
