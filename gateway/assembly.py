@@ -22,6 +22,7 @@ from gateway.adapters.postgres.key_source import PostgresKeySource
 from gateway.adapters.postgres.listen import KeyChangeListener
 from gateway.adapters.postgres.pool import Database, PoolSettings
 from gateway.adapters.redis.limiter import RedisLimiter
+from gateway.adapters.webhooks.sender import WebhookSender
 from gateway.jobs.deliver_usage import usage_delivery
 from gateway.jobs.invalidate import Invalidator
 from gateway.jobs.publish_gauges import GaugePublisher, Sources
@@ -81,7 +82,9 @@ async def acquire(config: Config, since: float, seat: int, stack: AsyncExitStack
     stack.push_async_callback(keys.close)
     listener = KeyChangeListener(config.postgres.dsn.get_secret_value(), Invalidator(keys))
     limiter = RedisLimiter(config.redis.url.get_secret_value(), config.redis.timeout_ms / 1000)
-    answers = management_answers(config, database)
+    webhooks = WebhookSender(allow_private=config.webhooks.allow_private)
+    stack.push_async_callback(webhooks.close)
+    answers = management_answers(config, database, webhooks)
     stack.push_async_callback(answers.close)
     identity = answers.authentication.identity
     local = MemoryLimiter(lambda: int(time.time() * 1000))

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from gateway.adapters.postgres.key_import import ImportedKey, LineProblem
 from gateway.adapters.postgres.keys import RATE_LIMIT_PER_HOUR, NewKey, new_key_id
+from gateway.adapters.secrets.webhook_secrets import seal_webhook_secret
 from gateway.cli.key_options import problems_of
 from gateway.core.credentials import PREFIX_CHARACTERS, Credential, has_our_checksum, parse
 from gateway.core.keys import KeyStatus
@@ -193,9 +194,8 @@ def _secret(line: KeyLine, key_format: KeyFormat) -> tuple[bytes, str]:
 
 def _key(line: KeyLine, destination: Destination) -> NewKey:
     key_id = line.id or new_key_id()
-    sealed = (
-        None if line.webhook_secret is None else destination.encryption.seal(line.webhook_secret, f"webhook:{key_id}")
-    )
+    secret = line.webhook_secret
+    sealed = None if secret is None else seal_webhook_secret(destination.encryption, key_id, secret)
     return NewKey(
         id=key_id,
         account_id=destination.account_id,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from gateway.core.webhook_secrets import show_secret
 from gateway.management.key_views import pagination, shown, shown_once
-from gateway.management.webhook_secrets import show_secret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

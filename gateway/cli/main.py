@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "usage": "gateway.cli.usage:usage",
     "users": "gateway.cli.accounts:users",
     "secrets": "gateway.cli.secrets:secrets",
+    "webhooks": "gateway.cli.webhooks:webhooks",
     "signing-keys": "gateway.cli.signing_keys:signing_keys",
     "render": "gateway.cli.render:render",
     "version": "gateway.cli.main:version",

@@ -16,6 +16,7 @@ from gateway.management.webhook_test import WebhookTest
 
 if TYPE_CHECKING:
     from gateway.adapters.postgres.pool import Database
+    from gateway.adapters.webhooks.sender import WebhookSender
     from gateway.core.answers import Answers
     from gateway.management.authentication import Authentication
     from gateway.settings.schema import Config
@@ -27,19 +28,22 @@ class ManagementAnswers:
 
     functions: Answers
     authentication: Authentication
+    webhook_test: WebhookTest
 
     async def close(self) -> None:
         """Give threads and connections back."""
+        await self.webhook_test.close()
         await self.authentication.close()
 
 
-def management_answers(config: Config, database: Database) -> ManagementAnswers:
-    """Build every answer of the control plane as *config* wants it."""
+def management_answers(config: Config, database: Database, sender: WebhookSender) -> ManagementAnswers:
+    """Build every answer of the control plane as *config* wants it; *sender* sends test events."""
     encryption = encryption_of(config.secrets)
     known = authentication(config, database, encryption)
     keys = KeyAnswers(database, known.sessions, encryption, allow_private=config.webhooks.allow_private)
     statistics = StatisticsAnswers(database, known.sessions)
     documents = Documents()
+    webhook_test = WebhookTest(database, encryption, sender)
     functions = {
         "login": known.login.login,
         "jwks": known.jwks.jwks,
@@ -49,12 +53,13 @@ def management_answers(config: Config, database: Database) -> ManagementAnswers:
         "keys.update": keys.update,
         "keys.delete": keys.delete,
         "keys.rotate": keys.rotate,
+        "keys.rotate_webhook_secret": keys.rotate_webhook_secret,
         "keys.audit": AuditAnswers(database, known.sessions).page,
         "keys.stats": statistics.of_key,
         "usage": statistics.of_account,
         "usage.csv": statistics.of_account_as_csv,
-        "webhooks.test": WebhookTest(database).test,
+        "webhooks.test": webhook_test.test,
         "openapi": documents.openapi,
         "docs": documents.docs,
     }
-    return ManagementAnswers({name: guarded(function) for name, function in functions.items()}, known)
+    return ManagementAnswers({name: guarded(function) for name, function in functions.items()}, known, webhook_test)

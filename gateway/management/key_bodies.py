@@ -12,9 +12,9 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Validat
 from gateway.adapters.postgres.keys import RATE_LIMIT_PER_HOUR
 from gateway.core.keys import KeyStatus
 from gateway.core.network import NetworkSyntaxError, parse_network
+from gateway.core.webhook_secrets import read_secret
+from gateway.core.webhook_urls import check_webhook_url
 from gateway.management.bodies import Body, without_defaults
-from gateway.management.webhook_secrets import read_secret
-from gateway.management.webhook_urls import check_webhook_url
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -23,6 +23,7 @@ RATE_LIMIT_MAX: Final = 1_000_000_000
 NAME_MAX_CHARACTERS: Final = 100
 ACCOUNT_ID_MAX_CHARACTERS: Final = 100
 GRACE_MAX_S: Final = 30 * 86_400
+WEBHOOK_GRACE_S: Final = 86_400
 LIMIT_DEFAULT: Final = 20
 LIMIT_MAX: Final = 100
 PAGE_MAX: Final = 1_000_000_000
@@ -243,3 +244,12 @@ class RotateBody(Body):
     grace_seconds: Annotated[
         int, Field(ge=0, le=GRACE_MAX_S, description="Seconds that the old secret goes on working.")
     ] = 0
+
+
+class RotateWebhookSecretBody(Body):
+    """What POST /api-keys/{id}/webhook-secret/rotate takes."""
+
+    grace_seconds: Annotated[
+        int, Field(ge=0, le=GRACE_MAX_S, description="Seconds that webhooks are signed with the old secret as well.")
+    ] = WEBHOOK_GRACE_S
+    webhook_secret: WebhookSecret = None

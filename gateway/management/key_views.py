@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.core.denials import iso_time
-from gateway.management.webhook_secrets import show_secret
+from gateway.core.webhook_secrets import show_secret
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -15,14 +15,14 @@ from gateway.adapters.postgres.audit import act_as
 from gateway.adapters.postgres.key_lists import list_keys
 from gateway.adapters.postgres.keys import IllegalStatus, delete_key, get_key, rotate_key
 from gateway.core.answers import Answer, json_answer
+from gateway.core.webhook_secrets import show_secret
 from gateway.management.bodies import checked, read_body, read_json, read_query
 from gateway.management.idempotency import Done, Idempotency, read_repeatable
 from gateway.management.key_access import actor_of, key_id_of, visible_account
-from gateway.management.key_bodies import CreateBody, PageQuery, RotateBody, Rules, UpdateBody
-from gateway.management.key_changes import change_key, make_key
+from gateway.management.key_bodies import CreateBody, PageQuery, RotateBody, RotateWebhookSecretBody, Rules, UpdateBody
+from gateway.management.key_changes import change_key, make_key, rotate_webhook_secret
 from gateway.management.key_views import pagination, shown, shown_once
 from gateway.management.refusals import conflict, invalid, no_such_key, not_logged_in
-from gateway.management.webhook_secrets import show_secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -126,6 +126,24 @@ class KeyAnswers:
             return Done(key_id, json_answer(200, _for(session, rotated.stored, shown_once(rotated, None))))
 
         return await self._once("key rotated", asked, session, value, work)
+
+    async def rotate_webhook_secret(self, asked: Asked) -> Answer:
+        """Answer POST /api-keys/{id}/webhook-secret/rotate: a new secret, shown this once; both sign for the grace."""
+        session = await self._sessions.session(asked)
+        key_id = key_id_of(asked)
+        value = read_json(asked) if asked.body else {}
+
+        async def work(connection: Connection) -> Done:
+            body = checked(value, RotateWebhookSecretBody, None)
+            visible = visible_account(session)
+            rotated = await rotate_webhook_secret(connection, self._encryption, key_id, body, visible)
+            if rotated is None:
+                raise no_such_key()
+            key, secret = rotated
+            view = {**shown(key), "webhookSecret": show_secret(secret)}
+            return Done(key_id, json_answer(200, _for(session, key, view)))
+
+        return await self._once("webhook secret rotated", asked, session, value, work)
 
     async def _make(
         self, connection: Connection, asked: Asked, session: Session, body: CreateBody

@@ -52,7 +52,11 @@ class Reencrypted:
 
 async def survey(connection: Connection, encryption: Encryption) -> dict[str, dict[str, int]]:
     """Say how many secrets each key has encrypted, by place; raises UnknownSecretKey when one of them is not known."""
-    numbers = {place.owner: await count_by_key(connection, place) for place in PLACES}
+    numbers: dict[str, dict[str, int]] = {place.owner: {} for place in PLACES}
+    for place in PLACES:
+        found = numbers[place.owner]
+        for key_id, number in (await count_by_key(connection, place)).items():
+            found[key_id] = found.get(key_id, 0) + number
     unknown: dict[str, int] = {}
     for by_key in numbers.values():
         for key_id, number in by_key.items():

@@ -104,6 +104,12 @@ def conflict(message: str, details: Mapping[str, Any] | None = None) -> Refused:
     return Refused(Refusal(409, "conflict", message, details))
 
 
+def too_many_tests() -> Refused:
+    """Refuse to send one more test event, because receivers are slow."""
+    message = "Too many test events are being sent at the moment. Try again shortly"
+    return Refused(Refusal(503, "overloaded", message, None, _RETRY_AFTER))
+
+
 UNAVAILABLE: Final = Refusal(
     503, "service_unavailable", "The key store cannot be reached at the moment. Try again shortly", None, _RETRY_AFTER
 )

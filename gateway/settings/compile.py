@@ -54,6 +54,7 @@ BUILT_IN_ROUTES: Final = (
     _built_in("keys.update", "PUT", "/api-keys/{id}", "keys.update"),
     _built_in("keys.delete", "DELETE", "/api-keys/{id}", "keys.delete"),
     _built_in("keys.rotate", "POST", "/api-keys/{id}/rotate", "keys.rotate"),
+    _built_in("keys.webhook_secret", "POST", "/api-keys/{id}/webhook-secret/rotate", "keys.rotate_webhook_secret"),
     _built_in("keys.audit", "GET", "/api-keys/{id}/audit", "keys.audit"),
     _built_in("keys.stats", "GET", "/api-keys/{id}/stats", "keys.stats"),
     _built_in("usage.get", "GET", "/usage", "usage"),

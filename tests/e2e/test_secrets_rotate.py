@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.adapters.secrets.encryption import Encryption, Sealed
-from gateway.management.webhook_secrets import read_secret
+from gateway.core.webhook_secrets import read_secret
 from tests.commands import Commands, encoded
 from tests.gateways import run
 from tests.owners import Owner

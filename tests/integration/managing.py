@@ -13,6 +13,7 @@ from argon2 import PasswordHasher
 
 from gateway.adapters.postgres.accounts import create_account, create_user
 from gateway.adapters.postgres.pool import Database
+from gateway.adapters.webhooks.sender import WebhookSender
 from gateway.management.answers import management_answers
 from gateway.settings.schema import Config
 from tests.unit.management.asking import NOW, asked_with
@@ -130,8 +131,11 @@ async def database_at(dsn: str) -> AsyncIterator[Database]:
 async def managing(dsn: str, **more: Any) -> AsyncIterator[Managing]:
     """The answers of the control plane on the database at *dsn*; *more* are other parts of the configuration."""
     async with database_at(dsn) as database:
-        answers = management_answers(config_for(dsn, **more), database)
+        config = config_for(dsn, **more)
+        sender = WebhookSender(allow_private=config.webhooks.allow_private)
+        answers = management_answers(config, database, sender)
         try:
             yield Managing(answers.functions, database)
         finally:
             await answers.close()
+            await sender.close()

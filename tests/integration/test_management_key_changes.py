@@ -9,7 +9,7 @@ import pytest
 
 from gateway.adapters.postgres.key_source import PostgresKeySource
 from gateway.core.credentials import digest
-from gateway.management.webhook_secrets import read_secret
+from gateway.core.webhook_secrets import read_secret
 from tests.integration.managing import KEY_CALLS, PAGE_EXAMPLE, SMALL, Managing, fields_of, managing
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import asyncpg
 from gateway.adapters.postgres.key_source import PostgresKeySource
 from gateway.core.credentials import digest, has_our_checksum
 from gateway.core.keys import KeyStatus
-from gateway.management.webhook_secrets import read_secret
+from gateway.core.webhook_secrets import read_secret
 from tests.integration.managing import KEY_CALLS, PAGE_EXAMPLE, SMALL, Managing, fields_of, managing
 from tests.unit.management.asking import NOW
 

@@ -25,8 +25,9 @@ class Place:
 
 
 WEBHOOK_SECRETS: Final = Place("api_keys", "id", "webhook_secret", "webhook_secret_key_id", "webhook")
+RETIRED_WEBHOOK_SECRETS: Final = Place("retired_webhook_secrets", "key_id", "secret", "secret_key_id", "webhook")
 SIGNING_KEYS: Final = Place("signing_keys", "kid", "private_key", "secret_key_id", "signing")
-PLACES: Final = (WEBHOOK_SECRETS, SIGNING_KEYS)
+PLACES: Final = (WEBHOOK_SECRETS, RETIRED_WEBHOOK_SECRETS, SIGNING_KEYS)
 """All of them but the answers that are kept for repeated requests: those are forgotten within minutes."""
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from gateway.ports import Fault
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -25,8 +27,10 @@ _NONCE_BYTES: Final = 12
 _KEY_ID_CHARACTERS: Final = 12
 
 
-class SecretUnreadable(Exception):
+class SecretUnreadable(Fault):
     """A stored secret cannot be decrypted: another key encrypted it, or it is not where it belongs."""
+
+    code = "secret_unreadable"
 
 
 @dataclass(frozen=True, slots=True)

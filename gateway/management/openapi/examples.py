@@ -91,6 +91,7 @@ EXAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
         "UpdateBody": {"name": "Updated Integration Name", "status": "ACTIVE", "rateLimitPerHour": 2000},
         "ChangedKeyView": {**_KEY, "name": "Updated Integration Name", "rateLimitPerHour": 2000},
         "RotateBody": {"graceSeconds": 3600},
+        "RotateWebhookSecretBody": {"graceSeconds": 86400},
         "AuditPageView": {"data": [_ENTRY], "pagination": _PAGINATION},
         "StatisticsView": {
             "period": "7d",
@@ -106,10 +107,14 @@ EXAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
         "WebhookTestAnswer": {
             "data": {
                 "success": True,
-                "message": "Connection successful. This API key has no webhookUrl, so nothing was sent",
+                "message": "Connection successful. The webhook took the event",
                 "timestamp": _MADE,
                 "apiKey": _PREFIX,
-                "deliveryId": None,
+                "deliveryId": "delivery_4TqVbW0sLk9XcR2mYh7ZaN",
+                "delivered": True,
+                "statusCode": 204,
+                "durationMs": 87,
+                "failure": None,
             }
         },
     }

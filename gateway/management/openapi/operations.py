@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from gateway.management.key_bodies import AuditQuery, CreateBody, PageQuery, RotateBody, UpdateBody
+from gateway.management.key_bodies import (
+    AuditQuery,
+    CreateBody,
+    PageQuery,
+    RotateBody,
+    RotateWebhookSecretBody,
+    UpdateBody,
+)
 from gateway.management.login import LoginBody
 from gateway.management.openapi import refusals as known
 from gateway.management.openapi import usage_views, views
@@ -158,6 +165,20 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
             sends=("Idempotency-Replayed",),
             refusals=(known.NO_SUCH_KEY, known.CONFLICT),
         ),
+        "keys.rotate_webhook_secret": Operation(
+            tag="API keys",
+            summary="Rotate a key's webhook secret",
+            description="Gives the key a new webhook secret and shows it, this once. For `graceSeconds`, a day by "
+            "default, webhooks carry two signatures, of the old secret and of the new one.",
+            login=True,
+            path=_KEY_ID,
+            body=RotateWebhookSecretBody,
+            body_needed=False,
+            headers=_IDEMPOTENCY,
+            answer=views.ChangedKeyView,
+            sends=("Idempotency-Replayed",),
+            refusals=(known.NO_SUCH_KEY, known.CONFLICT),
+        ),
         "keys.audit": Operation(
             tag="API keys",
             summary="See what was done to a key",
@@ -198,10 +219,12 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
         "webhooks.test": Operation(
             tag="Webhooks",
             summary="Send a test event",
-            description="Sends an event of any name to the webhook of the key that asks. A key without a `webhookUrl` "
-            "gets 200 too, and nothing is sent: a quick test of the connection.",
+            description="Sends an event of any name to the webhook of the key that asks, now and once, and tells what "
+            "came of it; when that takes longer than four seconds, only the id of the delivery. A key without a "
+            "`webhookUrl` gets 200 too, and nothing is sent: a quick test of the connection.",
             body=WebhookTestBody,
             answer=views.WebhookTestAnswer,
+            refusals=(known.TESTS_OVERLOADED,),
         ),
         "openapi": Operation(
             tag="Documents",

@@ -118,6 +118,11 @@ UNAVAILABLE: Final = KnownRefusal(
 OVERLOADED: Final = KnownRefusal(
     "Overloaded", refusals.OVERLOADED, "Too many logins are being checked. Nothing was done; try again."
 )
+TESTS_OVERLOADED: Final = KnownRefusal(
+    "TestsOverloaded",
+    refusals.too_many_tests().refusal,
+    "Too many test events wait for slow receivers. Nothing was sent; try again.",
+)
 
 FOR_ALL: Final = (BAD_REQUEST, BODY_TIMED_OUT, BODY_TOO_LARGE, TARGET_TOO_LONG, EXPECTATION, HEAD_TOO_LARGE)
 """What every request can get."""

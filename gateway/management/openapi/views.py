@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from gateway.core.keys import KeyStatus  # noqa: TC001  # pydantic reads the annotations
+from gateway.core.webhooks import Failure  # noqa: TC001  # as above
 from gateway.management.bodies import without_defaults
 
 MOMENT: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
@@ -220,7 +221,16 @@ class WebhookTestResult(View):
     api_key: str
     """The first 12 characters of the key."""
     delivery_id: str | None
-    """The id of the delivery; null when nothing was sent."""
+    """The id of the delivery, which the receiver sees as `webhook-id`; null when nothing was sent."""
+    delivered: bool = Absent
+    """Whether the receiver took the event with a 2xx. Missing when nothing was sent, or when it took longer than four
+    seconds; the delivery goes on then."""
+    status_code: int | None = Absent
+    """The status of the receiver's answer; null without one."""
+    duration_ms: Annotated[int, Field(ge=0)] = Absent
+    """Milliseconds until the answer, or until it failed."""
+    failure: Failure | None = Absent
+    """Why the event did not arrive; null when it did."""
 
 
 class WebhookTestAnswer(View):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gateway.adapters.secrets.encryption import Encryption, Sealed, SecretUnreadable, encryption_of
+from gateway.adapters.secrets.webhook_secrets import new_webhook_secret
 from gateway.settings.stores import Secrets
 
 KEY = bytes(range(32))
@@ -67,3 +68,8 @@ def test_previous_keys_of_the_settings_may_be_empty() -> None:
     assert not encryption_of(Secrets.model_validate({"key": new, "previous": [""]})).knows(Encryption(KEY).key_id)
     with pytest.raises(ValidationError, match=r"previous\.0\n.*base64 of 32 bytes"):
         Secrets.model_validate({"key": new, "previous": ["short"]})
+
+
+def test_a_new_webhook_secret_has_32_bytes_and_differs_each_time() -> None:
+    assert len(new_webhook_secret()) == 32
+    assert new_webhook_secret() != new_webhook_secret()

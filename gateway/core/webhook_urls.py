@@ -1,12 +1,13 @@
-"""Webhook URLs as they are judged when they are set: scheme, syntax, literal addresses in all spellings, `localhost`.
+"""What webhooks may call: URLs by scheme, syntax, literal addresses in all spellings and `localhost`; and addresses.
 
-Names are not looked up here: what they lead to is judged at each connection (contract section 7).
+URLs are judged when they are set and again when they are called. Names are not looked up here: the addresses that they
+lead to are judged at each connection, by the same `is_public` (contract section 7).
 """
 
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -16,6 +17,14 @@ _CHARACTERS: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 _NAME: Final = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*)(\.[A-Za-z0-9_]([A-Za-z0-9_-]*))*")
 _NUMERIC: Final = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _TRANSLATED: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"), IPv6Network("::/96"))
+_UNICAST: Final = IPv6Network("2000::/3")
+"""All that has been given out of IPv6 (RFC 4291 section 2.4); Python takes some of the rest for public."""
+_NOT_PUBLIC: Final = (
+    IPv4Network("168.63.129.16/32"),  # What Azure tells its machines, at an address like any other.
+    IPv4Network("192.0.0.0/24"),  # Not all of it is private to older versions of Python.
+    IPv4Network("192.88.99.0/24"),  # Relays of 6to4 (RFC 7526).
+    IPv6Network("3fff::/20"),  # For documentation (RFC 9637), unknown to older versions of Python.
+)
 
 
 class WebhookUrlError(ValueError):
@@ -77,7 +86,11 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
         inner = _inner(address)
         if inner is not None:
             return is_public(inner)
-    return address.is_global and not address.is_multicast and not address.is_reserved
+        if address not in _UNICAST:
+            return False
+    if address.is_multicast or address.is_reserved or not address.is_global:
+        return False
+    return not any(address in network for network in _NOT_PUBLIC)
 
 
 def _inner(address: IPv6Address) -> IPv4Address | None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.management.webhook_urls import WebhookUrlError, check_webhook_url, is_public
+from gateway.core.webhook_urls import WebhookUrlError, check_webhook_url, is_public
 
 PRIVATE = [
     "127.0.0.1",
@@ -45,6 +45,12 @@ PRIVATE = [
     "[fc00::1]",
     "[ff02::1]",
     "[2001:db8::1]",
+    "[3fff::1]",
+    "[fec0::1]",
+    "[5f00::1]",
+    "168.63.129.16",
+    "192.0.0.192",
+    "192.88.99.1",
     "[2001:0:4136:e378:8000:63bf:3fff:fdd2]",
 ]
 

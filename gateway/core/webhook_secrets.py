@@ -1,25 +1,18 @@
-"""Webhook secrets: made, read as the owner gave them, and written in the form of Standard Webhooks."""
+"""Webhook secrets: read as the owner gave them, and written in the form of Standard Webhooks."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import secrets
 from typing import Final
 
 _FORM: Final = "whsec_"
-_NEW_BYTES: Final = 32
 _LEAST: Final = 16
 _MOST: Final = 128
 
 
 class WebhookSecretError(ValueError):
     """A secret that cannot be used; the message says what is expected."""
-
-
-def new_secret() -> bytes:
-    """Make a secret of 32 random bytes."""
-    return secrets.token_bytes(_NEW_BYTES)
 
 
 def read_secret(text: str) -> bytes:
