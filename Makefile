@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 ARGS ?=
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint bench bench-usage bench-keys bench-bodies crash fuzz reload-storm check-browser check-deploy schema
-.PHONY: requirements clean
+.PHONY: help run test lint bench bench-usage bench-keys bench-bodies crash fuzz reload-storm check-browser check-deploy
+.PHONY: check-webhooks schema requirements clean
 
 help: ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/embedded.stamp ## Run everything on this machine: databases, backends, gateway (ARGS="--port 8081")
 	@exec $(BIN)/gateway demo $(ARGS)
@@ -59,6 +59,9 @@ bench-keys: $(VENV)/embedded.stamp ## Measure keys by the million, and how soon 
 
 check-browser: $(VENV)/dev.stamp ## Use the gateway from a page in Chromium (needs chromium: apt install chromium)
 	@$(BIN)/pytest -q tests/browser/check_fetch.py $(ARGS)
+
+check-webhooks: $(VENV)/dev.stamp ## Verify deliveries of webhooks with svix (needs Node.js and npm)
+	@$(BIN)/pytest -q tests/receivers/check_svix.py $(ARGS)
 
 check-deploy: $(VENV)/dev.stamp ## Validate everything in deploy/ without a container engine
 	@$(BIN)/python -m deploy.check

@@ -26,8 +26,15 @@ from gateway.cli.key_options import (
 from gateway.cli.key_output import print_json, print_key, print_new, print_page
 from gateway.cli.run import config_option, load_or_exit
 from gateway.core.keys import KeyStatus
-from gateway.management.key_bodies import CreateBody, PageQuery, RotateBody, UpdateBody
-from gateway.management.key_changes import change_key, make_key
+from gateway.management.key_bodies import (
+    WEBHOOK_GRACE_S,
+    CreateBody,
+    PageQuery,
+    RotateBody,
+    RotateWebhookSecretBody,
+    UpdateBody,
+)
+from gateway.management.key_changes import change_key, make_key, rotate_webhook_secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -203,6 +210,32 @@ def rotate(key_id: str, grace: int, prefix: str | None, config_file: Path, *, as
     if rotated is None:
         raise _no_such_key(key_id)
     print_new(rotated, None, as_json=as_json)
+
+
+@keys.command("rotate-webhook-secret")
+@id_argument
+@click.option(
+    "--grace",
+    type=int,
+    default=WEBHOOK_GRACE_S,
+    show_default=True,
+    help="Seconds that webhooks are signed with the old secret as well.",
+)
+@config_option
+@json_option
+def rotate_webhook(key_id: str, grace: int, config_file: Path, *, as_json: bool) -> None:
+    """Give the key with this ID a new webhook secret and print it, this once."""
+    body = check(RotateWebhookSecretBody, {"graceSeconds": grace})
+    config = load_or_exit(config_file)
+
+    async def work() -> tuple[StoredKey, bytes] | None:
+        async with checked_connection(config) as connection:
+            return await rotate_webhook_secret(connection, encryption_of(config.secrets), key_id, body)
+
+    rotated = asyncio.run(work())
+    if rotated is None:
+        raise _no_such_key(key_id)
+    print_key(*rotated, as_json=as_json)
 
 
 keys.add_command(audit_command)

@@ -88,6 +88,22 @@ def test_a_test_event_is_answered_as_described(gateway: Gateway) -> None:
     assert "X-RateLimit-Remaining" in answer.headers
 
 
+def test_what_came_of_a_test_event_is_answered_as_described(gateway: Gateway) -> None:
+    """The settings allow no private addresses, so the event goes nowhere, on the event loop of production."""
+    description, owner = Description.of(gateway), Owner(gateway)
+    wanted = {"name": "Hooked", "scopes": ["WEBHOOKS"], "webhookUrl": "https://receiver.invalid/secret"}
+    made = owner.ask("POST", "/api-keys", wanted).json()
+    for secret in (made["key"], made["webhookSecret"], "receiver.invalid"):
+        gateway.never_log(secret)
+    rotated = owner.ask("POST", f"/api-keys/{made['id']}/webhook-secret/rotate", {"graceSeconds": 60})
+    gateway.never_log(description.check("keys.webhook_secret", rotated)["webhookSecret"])
+    event = {"event": "budget.created", "data": {}}
+    answer = send(gateway, "POST", "/api/public/webhooks/test", json=event, headers=bearer(made["key"]))
+    told = description.check("webhooks.test", answer)["data"]
+    assert (told["delivered"], told["statusCode"], told["failure"]) == (False, None, "dns")
+    assert told["deliveryId"].startswith("delivery_")
+
+
 REFUSED = [
     ("auth.login", "POST", "/auth/login", {"data": b"{"}, 415),
     ("auth.login", "POST", "/auth/login", {"json": {"email": "nobody@example.com", "password": "wrong"}}, 401),

@@ -48,6 +48,7 @@ async def test_the_json_has_the_shape_that_the_api_gives_to_an_admin(commands: C
         answers["list"] = (await ada.told(200, "keys.list", query="?limit=1"))["data"][0]
         pagination = (await ada.told(200, "keys.list", query="?limit=1"))["pagination"]
         answers["rotate"] = await ada.told(200, "keys.rotate", {}, key_id=key_id)
+        answers["webhook"] = await ada.told(200, "keys.rotate_webhook_secret", {}, key_id=key_id)
     accounts = [account["id"] for account in await commands.told("accounts", "list")]
     made = await commands.told(*NEW, "--webhook-url", HOOK, "--account", accounts[0])
     told = {
@@ -56,6 +57,7 @@ async def test_the_json_has_the_shape_that_the_api_gives_to_an_admin(commands: C
         "show": await commands.told("keys", "show", made["id"]),
         "list": (listed := await commands.told("keys", "list", "--limit", "1"))["data"][0],
         "rotate": await commands.told("keys", "rotate", made["id"]),
+        "webhook": await commands.told("keys", "rotate-webhook-secret", made["id"]),
     }
     assert {name: set(view) for name, view in told.items()} == {name: set(view) for name, view in answers.items()}
     assert all(view["accountId"] == accounts[0] for view in told.values())
@@ -128,7 +130,7 @@ async def test_a_deleted_key_is_listed_no_more_and_refused(commands: Commands) -
     record = await find(commands, made["key"])
     assert record is not None
     assert record.deleted
-    for command in ("show", "delete", "suspend", "activate", "revoke", "rotate"):
+    for command in ("show", "delete", "suspend", "activate", "revoke", "rotate", "rotate-webhook-secret"):
         assert f"there is no key {made['id']}; see `gateway keys list`" in await commands.wrong(
             "keys", command, made["id"]
         )

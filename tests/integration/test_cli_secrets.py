@@ -64,6 +64,21 @@ def secret_of(number: int) -> bytes:
     return f"the secret number {number:04}".encode()
 
 
+async def test_a_secret_in_its_grace_gets_the_new_key_too(commands: Commands) -> None:
+    old, new = Encryption(OLD), Encryption(NEW)
+    connection = await asyncpg.connect(commands.dsn, timeout=10, command_timeout=10)
+    try:
+        sealed = old.seal(b"a secret in its grace", "webhook:key_0000")
+        statement = "INSERT INTO retired_webhook_secrets VALUES ('key_0000', $1, $2, now() + interval '1 hour')"
+        await connection.execute(statement, sealed.ciphertext, sealed.key_id)
+    finally:
+        await connection.close(timeout=10)
+    told = await commands.told(*ROTATE)
+    assert told["webhookSecrets"] == {"reencrypted": KEYS + 1, "byKey": {new.key_id: KEYS + 1}}
+    (row,) = await commands.fetch("SELECT secret, secret_key_id FROM retired_webhook_secrets")
+    assert new.open(Sealed(row["secret_key_id"], row["secret"]), "webhook:key_0000") == b"a secret in its grace"
+
+
 async def key_ids(commands: Commands) -> dict[str, int]:
     """How many webhook secrets each key has encrypted; every one of them can be read with its key."""
     found: dict[str, int] = {}

@@ -1,0 +1,1 @@
+"""Receivers of webhooks by others: what they are to verify, with their own libraries."""
