@@ -72,7 +72,7 @@ schema: $(VENV)/dev.stamp ## Write config/gateway.schema.json again
 requirements: ## Pin the dependencies again (needs uv)
 	uv pip compile -q --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.txt
 	uv pip compile -q --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header --extra embedded --group build pyproject.toml -o requirements-embedded.txt
-	uv pip compile -q --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header --extra embedded --group build --group dev pyproject.toml -o requirements-dev.txt
+	uv pip compile -q --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header --extra embedded --extra grpc --group build --group dev pyproject.toml -o requirements-dev.txt
 
 clean: ## Forget the demo's state and everything that was built
 	@if [ -L .gateway/postgres ]; then rm -rf "$$(readlink .gateway/postgres)"; fi

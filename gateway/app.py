@@ -73,11 +73,12 @@ async def serve(
             jobs["sync"] = sync_journal(worker.journal, config.usage.journal.fsync_interval_ms / 1000)
         certificates = _certificates(config, worker.telemetry)
         jobs["certificates"] = renew_certificates(certificates.values())
-        contexts = Contexts(*(certificates[name].context if name in certificates else None for name in LISTENERS))
+        tls = {name: one.context for name, one in certificates.items()}
+        contexts = Contexts(tls.get("public"), tls.get("internal"), announced=config.listen.public.proxy_protocol)
         sidecar = worker.sidecar
         application = internal_application(worker.health, counters(config), worker.publisher.publish, sidecar.routes())
         listeners = listening(worker.server, application, sidecar.plain_tier(), sockets, contexts)
-        async with running(jobs), listeners as open_listeners:
+        async with running(jobs), listeners as open_listeners, sidecar.answering_envoy():
             _settle_memory()
             log.info("serving", pid=os.getpid(), slot=seat)
             with sidecar.reading(sockets.reports):

@@ -88,6 +88,14 @@ class Connection:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
+    def end_when_idle(self, seconds: float) -> None:
+        """End the connection when nothing comes for so long."""
+        self._socket.settimeout(seconds)
+
+    def tcp_nodelay(self) -> None:
+        """Send every piece by itself."""
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
     def half_close(self) -> None:
         """Say that nothing more will be sent, and go on reading."""
         self._socket.shutdown(socket.SHUT_WR)

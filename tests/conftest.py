@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import signal
 
+import hypothesis
 import pytest
 
 from tests.backends import backend
 from tests.demos import new_demo
 from tests.nginx import nginx
-from tests.proxies import modes
+from tests.proxies import modes, proxy
 from tests.servers import (
+    administration,
     own_postgres,
     postgres_dsn,
     postgres_server,
@@ -31,6 +33,7 @@ from tests.serving import (
 )
 
 __all__ = [
+    "administration",
     "backend",
     "complete_gateway_server",
     "gateway",
@@ -43,6 +46,7 @@ __all__ = [
     "own_postgres",
     "postgres_dsn",
     "postgres_server",
+    "proxy",
     "redis_url",
     "servers_directory",
     "start_gateway",
@@ -54,13 +58,14 @@ __all__ = [
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The proofs of `make crash`, `make fuzz` and `make reload-storm` run shortened in `make test`."""
+    """The proofs of `make crash`, `make fuzz` and others run shortened in `make test`."""
     group = parser.getgroup("proofs", "how much is proven")
     group.addoption("--times", type=int, default=5, help="how often something is killed")
     group.addoption("--seed", type=int, help="what is killed when; printed, so that a run can be repeated")
     group.addoption("--reloads", type=int, default=10, help="how often the settings change")
     group.addoption("--restarts", type=int, default=2, help="how often all workers are replaced")
     group.addoption("--cases", type=int, default=10_000, help="how many requests are made up")
+    group.addoption("--fault-s", type=float, default=2.0, help="how long an upstream stalls or drops connections")
     group.addoption("--outage-s", type=float, default=4.0, help="how long Postgres is away, in seconds")
 
 
@@ -69,6 +74,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes seconds: at the end it would leave all cores but one without work."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
+
+# How fast the machine is, or how busy, is nothing that a property is about.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("tests")
 
 # A shell that runs tests in the background has SIGINT ignored, and every process that is started here would inherit it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -23,7 +23,7 @@ _START_S = 20
 
 
 class Front:
-    """A proxy in front of *gateway*; *kind* is nginx or caddy."""
+    """A proxy in front of *gateway*; *kind* is nginx, caddy or envoy."""
 
     def __init__(self, kind: str, directory: Path, gateway: Gateway) -> None:
         self.port = free_port()
@@ -31,7 +31,9 @@ class Front:
         self._directory = directory
         certificate, key = self.authority.issue("api", NAME)
         replaced = {"gateway:8080": f"127.0.0.1:{gateway.port}"}
-        start = {"nginx": self._nginx, "caddy": self._caddy}[kind]
+        if kind == "envoy":
+            replaced = {"address: gateway, port_value: 8080": f'address: "127.0.0.1", port_value: {gateway.port}'}
+        start = {"nginx": self._nginx, "caddy": self._caddy, "envoy": self._envoy}[kind]
         places = {f"/etc/{kind}/tls/api.pem": str(certificate), f"/etc/{kind}/tls/api.key": str(key)}
         with (directory / "output").open("wb") as output:
             self._process = subprocess.Popen(
@@ -78,6 +80,13 @@ class Front:
         configuration = self._directory / "Caddyfile"
         configuration.write_text(text)
         return [program, "run", "--adapter", "caddyfile", "--config", configuration]
+
+    def _envoy(self, replaced: dict[str, str]) -> list[str | Path]:
+        listen = {'address: "0.0.0.0", port_value: 443': f'address: "127.0.0.1", port_value: {self.port}'}
+        configuration = self._directory / "envoy.yaml"
+        configuration.write_text(_filled("envoy.yaml", replaced | listen))
+        program = Path(sys.executable).parent / "envoy"
+        return [program, "-c", configuration, "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
 
     def _serves(self) -> bool:
         try:

@@ -14,7 +14,6 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import asyncpg
 import yaml
 
 from gateway.adapters.postgres.accounts import create_account
@@ -22,12 +21,15 @@ from gateway.adapters.postgres.keys import CreatedKey, NewKey, create_key
 from gateway.embedded.listening import free_port
 from gateway.workers.control import give_order
 from tests.demos import wait_until
+from tests.kept import KeptConnection
 from tests.nursery import fork
-from tests.servers import execute, gone
+from tests.servers import gone
 from tests.wire import Wire, fresh_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
+
+    import asyncpg
 
     from gateway.workers.control import Outcome
     from tests.backends import Backend
@@ -70,6 +72,7 @@ class Gateway:
         self.backend = backend
         self._descriptors = descriptors
         self.dsn = dsn
+        self.database = KeptConnection(dsn)
         self.address = address
         self.port, self.admin_port = free_port(), free_port()
         self.url = f"http://{f'[{address}]' if ':' in address else address}:{self.port}"
@@ -211,16 +214,12 @@ class Gateway:
     def make_keys(self, wanted: Sequence[dict[str, Any]]) -> list[CreatedKey]:
         """Make an API key, by default with every scope, for each of *wanted*, the options of a `NewKey`."""
 
-        async def make() -> list[CreatedKey]:
-            connection = await asyncpg.connect(self.dsn, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S)
-            try:
-                usual = {"account_id": await create_account(connection, "Tests"), "name": "A test's"}
-                usual["scopes"] = EVERY_SCOPE
-                return [await create_key(connection, NewKey(**usual | options)) for options in wanted]
-            finally:
-                await connection.close(timeout=_TIMEOUT_S)
+        async def make(connection: asyncpg.Connection[asyncpg.Record]) -> list[CreatedKey]:
+            usual = {"account_id": await create_account(connection, "Tests"), "name": "A test's"}
+            usual["scopes"] = EVERY_SCOPE
+            return [await create_key(connection, NewKey(**usual | options)) for options in wanted]
 
-        made = run(make())
+        made = self.database.do(make)
         for created in made:
             self.never_log(created.key)
         return made
@@ -231,30 +230,27 @@ class Gateway:
 
     def execute(self, statement: str) -> None:
         """Run one *statement* in its database."""
-        run(execute(self.dsn, statement))
+        self.database.do(lambda connection: connection.execute(statement))
 
     def fetch(self, query: str, *arguments: Any) -> list[dict[str, Any]]:
         """The rows of a *query* in its database."""
-
-        async def fetch() -> list[dict[str, Any]]:
-            connection = await asyncpg.connect(self.dsn, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S)
-            try:
-                return [dict(row) for row in await connection.fetch(query, *arguments)]
-            finally:
-                await connection.close(timeout=_TIMEOUT_S)
-
-        return run(fetch())
+        return [dict(row) for row in self.database.do(lambda connection: connection.fetch(query, *arguments))]
 
     def event(self, request_id: str) -> dict[str, Any]:
         """The usage event of a request, once it is stored."""
-        found: list[dict[str, Any]] = []
+        return self.events([request_id])[request_id]
+
+    def events(self, request_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The usage events of requests, by their ids, once all are stored."""
+        found: dict[str, dict[str, Any]] = {}
 
         def stored() -> bool:
-            found.extend(self.fetch("SELECT * FROM usage_events WHERE request_id = $1", request_id))
-            return bool(found)
+            events = self.fetch("SELECT * FROM usage_events WHERE request_id = ANY($1)", list(request_ids))
+            found.update({event["request_id"]: event for event in events})
+            return len(found) == len(set(request_ids))
 
         assert wait_until(stored, _TIMEOUT_S)
-        return found[0]
+        return found
 
     def metrics(self) -> str:
         """What Prometheus would scrape."""
@@ -280,6 +276,7 @@ class Gateway:
 
     def kill(self) -> None:
         """Leave nothing of it, whatever state it is in."""
+        self.database.close()
         if self._process is not None:
             pids = self.workers if (self.state / "workers.json").exists() else []
             for pid in pids:

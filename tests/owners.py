@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import requests
 from argon2 import PasswordHasher
 
 from gateway.adapters.postgres.accounts import create_account, create_user
-from tests.gateways import run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import asyncpg
 
     from tests.gateways import Gateway
 
@@ -27,15 +27,11 @@ def make_user(gateway: Gateway, role: str = "member") -> str:
     """Make somebody with PASSWORD in an account of its own, and give the e-mail address."""
     email = f"owner-{next(_numbers)}@example.com"
 
-    async def make() -> None:
-        connection = await asyncpg.connect(gateway.dsn, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S)
-        try:
-            account = await create_account(connection, f"Account of {email}")
-            await create_user(connection, account, email, CHEAP.hash(PASSWORD), role)
-        finally:
-            await connection.close(timeout=_TIMEOUT_S)
+    async def make(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        account = await create_account(connection, f"Account of {email}")
+        await create_user(connection, account, email, CHEAP.hash(PASSWORD), role)
 
-    run(make())
+    gateway.database.do(make)
     return email
 
 

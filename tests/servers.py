@@ -8,7 +8,6 @@ and have their files in memory where there is room: copying a database to a disk
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import os
 import shutil
@@ -23,9 +22,10 @@ from gateway.adapters.postgres.migrate import migrate
 from gateway.embedded import placement
 from gateway.embedded.postgres import NAME, EmbeddedPostgres
 from gateway.embedded.valkey import EmbeddedValkey
+from tests.kept import KeptConnection
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterator
+    from collections.abc import Coroutine, Iterator
 
 _TEMPLATE = "migrated"
 _MEMORY = Path("/dev/shm")
@@ -55,15 +55,9 @@ def _copy(name: str) -> str:
 
 async def execute(dsn: str, statement: str) -> None:
     """Run one *statement* on a connection of its own."""
-    async with _connected(dsn) as connection:
-        await connection.execute(statement)
-
-
-@contextlib.asynccontextmanager
-async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
     connection = await asyncpg.connect(dsn, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S)
     try:
-        yield connection
+        await connection.execute(statement)
     finally:
         await connection.close(timeout=_TIMEOUT_S)
 
@@ -106,14 +100,21 @@ def postgres_server(servers_directory: Path) -> Iterator[EmbeddedPostgres]:
         _wait_for(postgres.stop())
 
 
+@pytest.fixture(scope="session")
+def administration(postgres_server: EmbeddedPostgres) -> Iterator[KeptConnection]:
+    """The connection on which databases are made and dropped."""
+    connection = KeptConnection(postgres_server.dsn_of("postgres"))
+    yield connection
+    connection.close()
+
+
 @pytest.fixture
-async def postgres_dsn(postgres_server: EmbeddedPostgres) -> AsyncIterator[str]:
+def postgres_dsn(postgres_server: EmbeddedPostgres, administration: KeptConnection) -> Iterator[str]:
     """The address of a fresh, migrated database."""
     name = f"test_{next(_numbers)}"
-    async with _connected(postgres_server.dsn_of("postgres")) as connection:
-        await connection.execute(_copy(name))
-        yield postgres_server.dsn_of(name)
-        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    administration.do(lambda connection: connection.execute(_copy(name)))
+    yield postgres_server.dsn_of(name)
+    administration.do(lambda connection: connection.execute(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture(scope="session")

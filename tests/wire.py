@@ -56,7 +56,7 @@ class Answer(Head):
 class Wire:
     """One connection to a server on this machine, from an address of its own choice.
 
-    *tls* is the context to use, and the name to ask for.
+    *tls* is the context to use, and the name to ask for; *before* is sent before anything else.
     """
 
     def __init__(
@@ -66,10 +66,12 @@ class Wire:
         timeout_s: float = _TIMEOUT_S,
         address: str = "127.0.0.1",
         tls: tuple[ssl.SSLContext, str] | None = None,
+        before: bytes = b"",
     ) -> None:
         self._socket = socket.create_connection(
             (address, port), timeout_s, source_address=(source, 0) if source else None
         )
+        self._socket.sendall(before)
         if tls is not None:
             self._socket = tls[0].wrap_socket(self._socket, server_hostname=tls[1])
         self._reader = Reader(self._receive)
@@ -101,6 +103,10 @@ class Wire:
         assert isinstance(self._socket, ssl.SSLSocket)
         return self._socket
 
+    def tcp_nodelay(self) -> None:
+        """Send every piece by itself."""
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
     def half_close(self) -> None:
         """Say that nothing more will be sent."""
         self._socket.shutdown(socket.SHUT_WR)
@@ -117,8 +123,19 @@ class Wire:
         body: bytes | None = None,
     ) -> Answer:
         """Send one request and read its answer."""
-        self.send(request_bytes(method, path, key, fields, body))
+        self.begin(method, path, key, fields, body)
         return self.answer(method)
+
+    def begin(
+        self,
+        method: str,
+        path: str,
+        key: str | None = None,
+        fields: Sequence[str] = (),
+        body: bytes | None = None,
+    ) -> None:
+        """Send one request."""
+        self.send(request_bytes(method, path, key, fields, body))
 
     def answer(self, method: str = "GET") -> Answer:
         """Read the next answer, to a request with *method*; raises CutShort."""

@@ -59,7 +59,7 @@ def read_report(line: bytes) -> Report | None:
     """Read a line of JSON; None for anything that is no report."""
     try:
         return _read_json(line)
-    except (DecodeError, UnicodeDecodeError):
+    except (DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

@@ -53,6 +53,7 @@ class ConnectionLimits:
     """Bounds on client connections of one worker (seconds, counts); 0 for *requests_max* is no limit."""
 
     head_s: float = 10.0
+    handshake_s: float = 10.0
     idle_s: float = 75.0
     unread_s: float = 30.0
     requests_max: int = 0

@@ -28,13 +28,14 @@ class Tier(Protocol):
 
 
 class Client:
-    """One connection: its transport, the protocol that has it now, and what it did so far."""
+    """One connection: its transport, the address at its other end, the protocol that has it now, what it did so far."""
 
-    __slots__ = ("requests", "subject", "tier", "transport", "unsent", "unsent_since")
+    __slots__ = ("peer", "requests", "subject", "tier", "transport", "unsent", "unsent_since")
 
-    def __init__(self, transport: asyncio.Transport, subject: str | None, tier: Tier, now: float) -> None:
-        """Begin; *subject* is whom the connection is counted for, None where it is not counted."""
+    def __init__(self, transport: asyncio.Transport, peer: str, subject: str | None, tier: Tier, now: float) -> None:
+        """Begin; *peer* is its address, *subject* whom the connection is counted for, None where it is not counted."""
         self.transport = transport
+        self.peer = peer
         self.subject = subject
         self.tier = tier
         self.requests = 0
@@ -57,23 +58,29 @@ class Clients:
         self._ending = False
         self.requests_max = live.current.connection_limits.requests_max
 
-    def opened(self, transport: asyncio.Transport, tier: Tier) -> Client | None:
-        """Take a connection in, or its change of tier; None if there are too many, and it is closed."""
+    def opened(self, transport: asyncio.Transport, tier: Tier, announced: str | None = None) -> Client | None:
+        """Take a connection in, or its change of tier; None if there are too many, and it is closed.
+
+        *announced* is the address at its other end where a balancer told it.
+        """
         known = self._all.get(transport)
         if known is not None:
             known.tier = tier
             return known
-        subject = self._subject(transport)
+        peername = transport.get_extra_info("peername")
+        peer = announced or (peername[0] if isinstance(peername, tuple) else "")
+        # Nobody is counted on a Unix socket, nor a trusted proxy, which has many clients.
+        subject = limiter_subject(peer) if peer and not self.trusts(peer) else None
         count = 0 if subject is None else self._by_subject.get(subject, 0)
         if len(self._all) >= self._room:
             self._refuse(transport, "descriptors")
             return None
         if subject is not None:
-            if count >= self._live.current.connection_limits.per_address_max:
+            if count >= self.limits.per_address_max:
                 self._refuse(transport, "address")
                 return None
             self._by_subject[subject] = count + 1
-        client = self._all[transport] = Client(transport, subject, tier, self._loop.time())
+        client = self._all[transport] = Client(transport, peer, subject, tier, self._loop.time())
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
         return client
@@ -92,25 +99,35 @@ class Clients:
         """Have every connection end with its next request."""
         self._ending, self.requests_max = True, 1
 
-    def _subject(self, transport: asyncio.Transport) -> str | None:
-        """Say whom to count for: nobody on a Unix socket, nor a trusted proxy, which has many clients."""
-        peer = transport.get_extra_info("peername")
-        if not isinstance(peer, tuple) or peer[0] in self._live.current.trusted_proxies:
-            return None
-        return limiter_subject(peer[0])
+    @property
+    def limits(self) -> ConnectionLimits:
+        """The bounds that are in force now."""
+        return self._live.current.connection_limits
+
+    def trusts(self, peer: str) -> bool:
+        """Say whether *peer* is a proxy of ours."""
+        return peer in self._live.current.trusted_proxies
+
+    def has_room(self, more: int) -> bool:
+        """Say whether another connection may come in besides *more* that are about to."""
+        return len(self._all) + more < self._room
+
+    def count_ended(self, reason: str) -> None:
+        """Count a connection that was cut."""
+        self._telemetry.add(metrics.CONNECTIONS_ENDED, 1, reason)
 
     def _refuse(self, transport: asyncio.Transport, reason: str) -> None:
-        self._telemetry.add(metrics.CONNECTIONS_ENDED, 1, reason)
+        self.count_ended(reason)
         transport.abort()
 
     def _sweep(self) -> None:
         self._sweeper = None
-        now, limits = self._loop.time(), self._live.current.connection_limits
+        now, limits = self._loop.time(), self.limits
         self.requests_max = 1 if self._ending else limits.requests_max
         for client in list(self._all.values()):
             reason = self._unread(client, now, limits) or client.tier.waited_too_long(now, limits)
             if reason is not None:
-                self._telemetry.add(metrics.CONNECTIONS_ENDED, 1, reason)
+                self.count_ended(reason)
         if self._all:
             self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
 

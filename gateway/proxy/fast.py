@@ -47,9 +47,9 @@ class PlainServer:
         self.loop = asyncio.get_running_loop()
         self.connections: set[PlainConnection] = set()
 
-    def __call__(self) -> PlainConnection:
-        """Make the protocol of a new connection."""
-        return PlainConnection(self)
+    def __call__(self, announced: str | None = None) -> PlainConnection:
+        """Make the protocol of a new connection, from the *announced* address."""
+        return PlainConnection(self, announced)
 
     def wind_down(self) -> None:
         """Have the answers to requests under way say that they are the last, unless they have begun."""
@@ -81,6 +81,7 @@ class PlainConnection(asyncio.Protocol):
     unread: Final = False
 
     __slots__ = (
+        "_announced",
         "_client",
         "_closing",
         "_drained",
@@ -98,9 +99,10 @@ class PlainConnection(asyncio.Protocol):
         "transport",
     )
 
-    def __init__(self, server: PlainServer) -> None:
-        """Make an unconnected connection; asyncio connects it."""
+    def __init__(self, server: PlainServer, announced: str | None = None) -> None:
+        """Make an unconnected connection, of a client at the *announced* address; asyncio connects it."""
         self._server = server
+        self._announced = announced
         self._reader = PlainHeadReader()
         self._client: Client | None = None
         self._closing = False
@@ -122,14 +124,13 @@ class PlainConnection(asyncio.Protocol):
         """Prepare (asyncio calls this)."""
         # uvloop's transports are asyncio's by behaviour, not by class.
         made = cast("asyncio.Transport", transport)
-        self._client = self._server.clients.opened(made, self)
+        self._client = self._server.clients.opened(made, self, self._announced)
         if self._client is None:
             return
         self.transport = made
         tcp_keepalive(made)
         made.set_write_buffer_limits(high=self._server.write_buffer_bytes)
-        peer = made.get_extra_info("peername")
-        self.peer = peer[0] if isinstance(peer, tuple) else ""
+        self.peer = self._client.peer
         if made.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
         self.idle_since = self._server.loop.time()

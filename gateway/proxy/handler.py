@@ -124,6 +124,8 @@ class Gateway:
         snapshot, upstreams = record.snapshot, self._live.upstreams  # Nothing has waited since the snapshot was taken.
         facts = read_facts(request.head, record.peer, snapshot, request.head_bytes)
         if not isinstance(facts, RequestFacts):
+            if snapshot.cors is not None:
+                record.cors = snapshot.cors.lines(request.head.headers.getall(hdrs.ORIGIN, ()))
             return self._refuse(request, record, facts)
         record.facts = facts
         if snapshot.trusted_proxies.texts and record.peer in snapshot.trusted_proxies:

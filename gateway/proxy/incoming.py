@@ -101,8 +101,7 @@ class Incoming(web.BaseRequest):
         self.head = RequestHead.from_message(message)
         self.stream = payload
         self.has_stream = type(payload) is not EmptyStreamReader
-        peer = protocol.peername
-        self.peer: str = peer[0] if isinstance(peer, tuple) else ""
+        self.peer = protocol.peer
 
     def close_after(self) -> None:
         """Have the connection end with the answer, which says so unless it has begun."""

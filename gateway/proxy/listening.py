@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiohttp import web
 
+from gateway.proxy.accepting import TLS_CLOSE_S, Accepting
+
 if TYPE_CHECKING:
     import socket
     import ssl
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
 BACKLOG: Final = 1024
 HANDSHAKE_S: Final = 10.0
-TLS_CLOSE_S: Final = 2.0
 INTERNAL_SHUTDOWN_S: Final = 1.0
 INTERNAL_FIELDS: Final[dict[str, Any]] = {"max_line_size": 131_072, "max_field_size": 131_072, "max_headers": 2000}
 """Bounds above those that proxies and our own settings have: what is too long is refused by its own name."""
@@ -54,10 +55,11 @@ class Sockets:
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """The TLS of each listener, None for plain HTTP."""
+    """The TLS of each listener, None for plain HTTP; and whether balancers announce clients at the public one."""
 
     public: ssl.SSLContext | None
     internal: ssl.SSLContext | None
+    announced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,13 @@ class Listening:
     """Both listeners while they are open."""
 
     server: PublicServer
-    public: asyncio.Server
+    public: asyncio.Server | Accepting
     internal: tuple[asyncio.Server, ...]
     plain: PlainTier | None
 
     async def drain(self, timeout_s: float) -> None:
         """Take no more connections and let requests in flight finish; who asks for health is answered to the end."""
-        self.public.close()
+        await self._close_public()
         await self.server.finish(LINGER_S, timeout_s)
 
     async def retire(self, timeout_s: float) -> None:
@@ -80,8 +82,13 @@ class Listening:
             server.close()
         if self.plain is not None:
             self.plain.wind_down()
-        self.public.close()
+        await self._close_public()
         await self.server.finish(RETIRED_LINGER_S, timeout_s)
+
+    async def _close_public(self) -> None:
+        self.public.close()
+        if isinstance(self.public, Accepting):
+            await self.public.settle(LINGER_S)
 
 
 @asynccontextmanager
@@ -104,7 +111,12 @@ async def listening(
         internal = [await _listen(factory, sockets.internal, contexts.internal)]
         if sockets.decisions is not None:
             internal.append(await _listen(factory, sockets.decisions))
-        public = await _listen(server, sockets.public, contexts.public)
+        public: asyncio.Server | Accepting
+        if contexts.public is None and not contexts.announced:
+            public = await _listen(server, sockets.public)
+        else:
+            sockets.public.listen(BACKLOG)
+            public = Accepting(server, sockets.public, contexts.public, announced=contexts.announced)
         try:
             yield Listening(server, public, tuple(internal), plain)
         finally:

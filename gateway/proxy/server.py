@@ -53,12 +53,13 @@ def require_compiled_parser() -> None:
 class ClientConnection(RequestHandler):
     """One client connection. What the parser refuses is answered in our words, without the client's bytes."""
 
-    __slots__ = ("_begun", "_client", "_head_since", "_server")
+    __slots__ = ("_announced", "_begun", "_client", "_head_since", "_server")
 
-    def __init__(self, server: PublicServer, **options: Any) -> None:
-        """Serve for *server*."""
+    def __init__(self, server: PublicServer, announced: str | None, **options: Any) -> None:
+        """Serve for *server* a client at the *announced* address."""
         super().__init__(server, **options)
         self._server = server
+        self._announced = announced
         self._client: Client | None = None
         self._begun = False
         self._head_since: float | None = None
@@ -66,7 +67,7 @@ class ClientConnection(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Bound what is buffered for a slow reader (asyncio calls this)."""
         made = cast("asyncio.Transport", transport)
-        self._client = self._server.clients.opened(made, self)
+        self._client = self._server.clients.opened(made, self, self._announced)
         if self._client is None:
             return
         self._head_since = self._loop.time()
@@ -99,6 +100,11 @@ class ClientConnection(RequestHandler):
     @property
     def _idle(self) -> bool:
         return self._current_request is None and not self._messages
+
+    @property
+    def peer(self) -> str:
+        """The address at the other end, empty on a Unix socket."""
+        return "" if self._client is None else self._client.peer
 
     def is_last(self) -> bool:
         """Count a request, and say whether the connection is to end with it."""
@@ -134,7 +140,7 @@ class ClientConnection(RequestHandler):
         message: str | None = None,  # noqa: ARG002  # the signature is aiohttp's
     ) -> web.StreamResponse:
         """Answer what is not a request, or what went wrong outside our handler; nothing of *message* is repeated."""
-        return self._server.refuse_unparsed(request, status, exc)
+        return self._server.refuse_unparsed(request, self.peer, status, exc)
 
 
 class PublicServer(web.Server):
@@ -186,10 +192,14 @@ class PublicServer(web.Server):
     def __call__(self) -> RequestHandler:
         """Make the protocol of a new connection (asyncio calls this)."""
         # aiohttp's types know only its own protocol.
-        return cast("RequestHandler", self._plain()) if self._fast else self._complete()
+        return cast("RequestHandler", self.protocol(None))
 
-    def _complete(self) -> ClientConnection:
-        return ClientConnection(self, loop=asyncio.get_running_loop(), **self._options)
+    def protocol(self, announced: str | None) -> asyncio.Protocol:
+        """Make the protocol of a new connection, of a client at the *announced* address if it is not the peer's."""
+        return self._plain(announced) if self._fast else self._complete(announced)
+
+    def _complete(self, announced: str | None = None) -> ClientConnection:
+        return ClientConnection(self, announced, loop=asyncio.get_running_loop(), **self._options)
 
     @property
     def connections(self) -> list[RequestHandler]:
@@ -230,9 +240,11 @@ class PublicServer(web.Server):
         """Wait *timeout* seconds for requests under way, then end them."""
         await asyncio.gather(self._plain.shutdown(timeout), super().shutdown(timeout))
 
-    def refuse_unparsed(self, request: web.BaseRequest, status: int, error: BaseException | None) -> web.StreamResponse:
+    def refuse_unparsed(
+        self, request: web.BaseRequest, peer: str, status: int, error: BaseException | None
+    ) -> web.StreamResponse:
         """Answer bytes that are not a request, record them, and close."""
-        record = RequestRecord("-", request.remote or "", self._moments.now(), self._live.current)
+        record = RequestRecord("-", peer, self._moments.now(), self._live.current)
         if status == HTTPStatus.REQUEST_TIMEOUT:
             refusal = refuse(HeadTimedOut())
         elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -10,16 +10,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.families import MEMBERS
-from gateway.core.headers import ALWAYS_REMOVED, HOP_BY_HOP
 from gateway.core.upstreams import Balance
+from gateway.render.front import (
+    ANNOUNCED,
+    DECISION_ANSWER_S,
+    DECISION_CONNECT_S,
+    RATE_LIMIT,
+    expression,
+    largest_body,
+    not_carried,
+    own_patterns,
+    patience,
+    place,
+    removed_names,
+)
 from gateway.render.nginx_refusals import error_pages, refusals
-from gateway.render.nginx_text import block, comment, duration, pattern, server_address
+from gateway.render.nginx_variables import reports, variables
+from gateway.render.text import block, comments, milliseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from gateway.core.snapshot import Snapshot
-    from gateway.core.upstreams import Timeouts, UpstreamSettings, UpstreamTarget
+    from gateway.core.upstreams import Timeouts
+    from gateway.render.front import Front, Place
 
 TOLD: Final = {
     "status": "x_gateway_status",
@@ -44,7 +58,7 @@ TOLD: Final = {
 }
 """Our variables, and the fields of a decision that they are."""
 HIDDEN: Final = (
-    *("X-Request-Id", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-RateLimit-Window"),
+    *("X-Request-Id", *RATE_LIMIT),
     *(name for name in MEMBERS if name.startswith("X-Gateway-")),
 )
 IGNORED: Final = (
@@ -53,23 +67,13 @@ IGNORED: Final = (
 )
 
 
-class NotRenderable(ValueError):
-    """Something that nginx cannot be told; the message says what."""
-
-
-def nginx_configuration(
-    snapshot: Snapshot, *, listen: str, decisions: str, endpoint: str, gateway: str, reports: str | None = None
-) -> str:
-    """Give the text of a whole nginx.conf that listens on *listen*.
-
-    *decisions* is the server where the sidecar answers below the path *endpoint*, *gateway* that of the public
-    listener, which answers login and key management itself, *reports* where it takes reports over syslog; all as nginx
-    writes servers. Raises NotRenderable.
-    """
+def nginx_configuration(front: Front) -> str:
+    """Give the text of a whole nginx.conf; `listen` of *front* is as its directive has it. Raises NotRenderable."""
+    snapshot = front.snapshot
     lines = [
         f"# Written by `gateway render nginx` from the settings of version {snapshot.version}. Do not edit it: change",
         "# gateway.yaml and write it again. Needs nginx 1.21 or later with auth_request, which all packages have.",
-        *_not_carried(snapshot),
+        *comments(*not_carried(snapshot, "CORS", "WebSocket")),
         "worker_processes auto;",
         "env TZ=UTC;   # for the timestamps of refusals",
         *block("events", ["worker_connections 4096;"]),
@@ -77,108 +81,52 @@ def nginx_configuration(
             "http",
             [
                 "server_tokens off;",
-                *_reports(reports),
+                *reports(front.reports),
                 "types { }",
                 "keepalive_timeout 75s;",
                 "client_header_timeout 10s;",
                 "large_client_header_buffers 8 16k;",
                 "merge_slashes off;",
                 "",
-                *_servers(snapshot, decisions, gateway),
-                *_variables(snapshot),
-                *_server(snapshot, listen, endpoint),
+                *_servers(front),
+                *variables(snapshot),
+                *_server(front),
             ],
         ),
     ]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def _not_carried(snapshot: Snapshot) -> Iterator[str]:
-    """Warn of what routes have and nginx does not do for them."""
-    routes = snapshot.routes.routes
-    cors = [route.name for route in routes if route.cors is not None and route.upstream is not None]
-    tunnels = [route.name for route in routes if route.websocket_idle_s is not None]
-    for what, names in (("CORS", cors), ("WebSocket", tunnels)):
-        if names:
-            yield from comment(f"NOT CARRIED: {what}, which these routes have: {', '.join(names)}.")
-
-
-def _reports(server: str | None) -> Iterator[str]:
-    """Tell the gateway how each request ended that it decided on and that was admitted."""
-    if server is None:
-        yield "access_log off;   # the gateway records every decision as a usage event"
-        return
-    yield from comment("The gateway records every decision as a usage event; these lines tell it how requests ended.")
-    yield from block("map $content_length $gateway_bytes_in", ['"~^[0-9]{1,15}$" $content_length;', "default null;"])
-    times = ['"~(?<gateway_last_time>[0-9.]+)$" $gateway_last_time;', "default null;"]
-    yield from block("map $upstream_header_time $gateway_upstream_time", times)
-    yield "log_format gateway_outcome escape=json"
-    yield """    '{"id":"$gateway_event_id","status":$status,"seconds":$request_time,"bytesIn":$gateway_bytes_in,'"""
-    yield """    '"bytesOut":$body_bytes_sent,"upstreamSeconds":$gateway_upstream_time}';"""
-    yield f"access_log syslog:server={server},nohostname,tag=gateway gateway_outcome if=$gateway_event_id;"
-
-
-def _servers(snapshot: Snapshot, decisions: str, gateway: str) -> Iterator[str]:
-    yield from block("upstream gateway_decisions", [f"server {decisions} max_fails=0;", "keepalive 64;"])
-    yield from block("upstream gateway_itself", [f"server {gateway} max_fails=0;", "keepalive 16;"])
-    for upstream in snapshot.upstreams.values():
+def _servers(front: Front) -> Iterator[str]:
+    yield from block(
+        "upstream gateway_decisions", [f"server {_server_at(front.decisions)} max_fails=0;", "keepalive 64;"]
+    )
+    yield from block("upstream gateway_itself", [f"server {_server_at(front.gateway)} max_fails=0;", "keepalive 16;"])
+    for upstream in front.snapshot.upstreams.values():
         kept = [f"keepalive {upstream.idle_connections_max};"] if upstream.idle_connections_max else []
         balance = ["least_conn;"] if upstream.balance is Balance.LEAST_CONNECTIONS else []
-        servers = [f"server {_place(upstream, target)} weight={target.weight};" for target in upstream.targets]
+        servers = [
+            f"server {_server_at(place(upstream, target))} weight={target.weight};" for target in upstream.targets
+        ]
         yield from block(f"upstream gateway_to_{upstream.name}", [*balance, *servers, *kept])
 
 
-def _place(upstream: UpstreamSettings, target: UpstreamTarget) -> str:
-    if target.tls:
-        message = f"upstream {upstream.name} has a target that speaks TLS, which cannot be rendered for nginx yet"
-        raise NotRenderable(message)
-    return server_address(target.host, target.port) if target.path is None else f"unix:{target.path}"
+def _server_at(where: Place) -> str:
+    return where.authority if where.path is None else f"unix:{where.path}"
 
 
-def _variables(snapshot: Snapshot) -> Iterator[str]:
-    yield ""
-    yield from comment("Who the client is: the right-most address that is no trusted proxy's, as the gateway reads it.")
-    trusted = [f"{network} 1;" for network in snapshot.trusted_proxies.texts]
-    yield from block("geo $gateway_from_trusted", ["default 0;", *trusted])
-    hops = ["0 $remote_addr;", "1 $proxy_add_x_forwarded_for;"]
-    yield from block("map $gateway_from_trusted $gateway_forwarded_for", hops)
-    yield from comment("The id of a request that was refused before a decision, and the time as the gateway writes it.")
-    yield from block("map $request_id $gateway_own_id", ['"~^(?<gateway_hex>.{16})" "req_$gateway_hex";'])
-    yield from block("map $gateway_decided_id $gateway_id", ['"" $gateway_own_id;', "default $gateway_decided_id;"])
-    time = r'"~^(?<gateway_second>.{19}).*\.(?<gateway_ms>\d{3})$" "${gateway_second}.${gateway_ms}Z";'
-    yield from block('map "$time_iso8601 $msec" $gateway_time', [time])
-    yield from comment("Fields that only refusals have. nginx passes the challenge of a 401 on by itself.")
-    yield from block("map $gateway_status $gateway_caching", ['"" "";', "default no-store;"])
-    yield from block(
-        "map $gateway_status $gateway_challenge", ['"" "";', '401 "";', "default $gateway_told_challenge;"]
-    )
-    yield from comment("An Authorization that is not ours goes on where the key was not in it.")
-    ours = "|".join(snapshot.key_format.prefixes)
-    yield from block("map $http_authorization $gateway_foreign", [f'"~{ours}" "";', "default $http_authorization;"])
-    passed = "$gateway_foreign" if snapshot.key_format.in_api_key else '""'
-    yield from block("map $gateway_key_id $gateway_authorization", ['"" $gateway_foreign;', f"default {passed};"])
-    yield from comment("The host that the client asked for, or nothing when its request line and its Host name two.")
-    asked = r'"~*^(?<gateway_line>[^|]*)\|(?<gateway_asked>\1(?::[0-9]*)?)$" $gateway_asked;'
-    yield from block('map "$host|$http_host" $gateway_asked_host', ['default "";', asked])
-    yield from comment("What the upstream sees as Host: its first target, unless preserve_host is on.")
-    yield from block(
-        "map $gateway_upstream $gateway_host", [_host(upstream) for upstream in snapshot.upstreams.values()]
-    )
-
-
-def _host(upstream: UpstreamSettings) -> str:
-    return f"{upstream.name} {'$http_host' if upstream.preserve_host else upstream.targets[0].authority};"
-
-
-def _server(snapshot: Snapshot, listen: str, endpoint: str) -> list[str]:
-    largest = max((route.body_max_bytes for route in snapshot.routes.routes if route.upstream), default=0)
+def _server(front: Front) -> list[str]:
+    snapshot, endpoint = front.snapshot, front.endpoint
+    largest = largest_body(snapshot)
     return block(
         "server",
         [
-            f"listen {listen};",
-            f"client_body_timeout {duration(snapshot.request_limits.body_idle_s)};",
-            *comment("The gateway refuses longer bodies by their route where their length is declared; this holds for"),
-            *comment("bodies without a declared length, whatever their route."),
+            f"listen {front.listen};",
+            f"client_body_timeout {milliseconds(snapshot.request_limits.body_idle_s)};",
+            *comments(
+                "The gateway refuses longer bodies by their route where their length is declared; this holds for"
+            ),
+            *comments("bodies without a declared length, whatever their route."),
             f"client_max_body_size {largest};",
             "",
             f"auth_request {endpoint};",
@@ -209,7 +157,7 @@ def _answer_fields(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
 
 
 def _requests(snapshot: Snapshot) -> Iterator[str]:
-    yield from comment("What an upstream gets. Members of families that are not spelt out here are refused with 400.")
+    yield from comments("What an upstream gets. Members of families that are not spelt out here are refused with 400.")
     yield "proxy_http_version 1.1;"
     yield "proxy_request_buffering off;"
     added = {
@@ -226,15 +174,13 @@ def _requests(snapshot: Snapshot) -> Iterator[str]:
         "X-Gateway-Identity": "$gateway_identity",
     }
     yield from (f"proxy_set_header {name} {value};" for name, value in added.items())
-    kept = {"content-length", "transfer-encoding", "traceparent", *(name.lower() for name in added)}
-    configured = (name for name in snapshot.removed_headers if not name.endswith("*"))
-    removed = {name.lower() for name in (*HOP_BY_HOP, *ALWAYS_REMOVED, *MEMBERS, *configured)} - kept
-    yield from (f'proxy_set_header {name} "";' for name in sorted(removed))
+    kept = frozenset(name.lower() for name in added)
+    yield from (f'proxy_set_header {name} "";' for name in removed_names(snapshot, kept))
 
 
 def _answers(snapshot: Snapshot) -> Iterator[str]:
-    yield from comment("What a client gets of an upstream's answer: all but what is ours to say, as it comes.")
-    ours = (*HIDDEN, *(("RateLimit", "RateLimit-Policy") if snapshot.limits_announced else ()))
+    yield from comments("What a client gets of an upstream's answer: all but what is ours to say, as it comes.")
+    ours = (*HIDDEN, *(ANNOUNCED if snapshot.limits_announced else ()))
     yield from (f"proxy_hide_header {name};" for name in ours)
     yield from (f"proxy_ignore_headers {IGNORED};", "proxy_pass_header Server;", "proxy_pass_header Date;")
     yield from ("proxy_redirect off;", "proxy_buffering off;", "proxy_next_upstream error;")
@@ -242,12 +188,12 @@ def _answers(snapshot: Snapshot) -> Iterator[str]:
 
 
 def _own_paths(snapshot: Snapshot) -> Iterator[str]:
-    own = [route for route in snapshot.routes.routes if route.upstream is None]
+    own = own_patterns(snapshot)
     if own:
-        yield from ("", *comment("What the gateway answers itself, and decides on itself."))
-    for text in dict.fromkeys(pattern(route.pattern, snapshot.strip_prefixes) for route in own):
+        yield from ("", *comments("What the gateway answers itself, and decides on itself."))
+    for pattern in own:
         yield from block(
-            f"location ~ {text}",
+            f'location ~ "{expression(pattern, snapshot.strip_prefixes)}"',
             [
                 "auth_request off;",
                 "proxy_set_header Host $http_host;",
@@ -257,7 +203,7 @@ def _own_paths(snapshot: Snapshot) -> Iterator[str]:
                 "proxy_set_header X-Forwarded-Host $gateway_asked_host;",
                 'proxy_set_header Forwarded "";',
                 'proxy_set_header X-Request-Id "";',
-                *comment("One of each of these, so that those above do not hold: the gateway's own fields pass."),
+                *comments("One of each of these, so that those above do not hold: the gateway's own fields pass."),
                 'add_header X-None "";',
                 "proxy_hide_header X-None;",
                 "proxy_pass http://gateway_itself$request_uri;",
@@ -269,29 +215,27 @@ def _forwarded(snapshot: Snapshot) -> Iterator[str]:
     """Give a location for each pattern, for the sake of its timeouts; which upstream it is, is decided."""
     destination = "proxy_pass http://gateway_to_$gateway_upstream$gateway_target;"
     yield ""
-    timeouts = {route.timeouts for route in snapshot.routes.routes if route.upstream is not None}
-    if len(timeouts) > 1:
+    if len({route.timeouts for route in snapshot.routes.routes if route.upstream is not None}) > 1:
         seen: set[str] = set()
         for route in snapshot.routes.routes:
-            text = pattern(route.pattern, snapshot.strip_prefixes)
+            text = expression(route.pattern, snapshot.strip_prefixes)
             if route.upstream is not None and text not in seen:
                 seen.add(text)
-                yield from block(f"location ~ {text}", [*_patience([route.timeouts]), destination])
-    yield from block("location /", [*_patience(timeouts), destination])
+                yield from block(f'location ~ "{text}"', [*_patience(route.timeouts), destination])
+    yield from block("location /", [*_patience(patience(snapshot)), destination])
 
 
-def _patience(timeouts: Iterable[Timeouts]) -> Iterator[str]:
-    """Give the timeouts, the longest of several; nginx has none for a whole exchange."""
-    known = list(timeouts)
-    yield f"proxy_connect_timeout {duration(max((one.connect_s for one in known), default=1))};"
-    yield f"proxy_send_timeout {duration(max((one.idle_s for one in known), default=30))};"
-    yield f"proxy_read_timeout {duration(max((max(one.first_byte_s, one.idle_s) for one in known), default=30))};"
+def _patience(timeouts: Timeouts) -> Iterator[str]:
+    """Give the timeouts; nginx has none for a whole exchange."""
+    yield f"proxy_connect_timeout {milliseconds(timeouts.connect_s)};"
+    yield f"proxy_send_timeout {milliseconds(timeouts.idle_s)};"
+    yield f"proxy_read_timeout {milliseconds(max(timeouts.first_byte_s, timeouts.idle_s))};"
 
 
 def _decision(endpoint: str) -> list[str]:
     return [
         "",
-        *comment("The decision. The client's fields go along, for the key is in one of them; its body does not."),
+        *comments("The decision. The client's fields go along, for the key is in one of them; its body does not."),
         *block(
             f"location = {endpoint}",
             [
@@ -307,8 +251,8 @@ def _decision(endpoint: str) -> list[str]:
                 "proxy_set_header X-Original-URI $request_uri;",
                 "proxy_set_header X-Original-Content-Length $content_length;",
                 "proxy_set_header X-Forwarded-For $gateway_forwarded_for;",
-                "proxy_connect_timeout 1s;",
-                "proxy_read_timeout 5s;",
+                f"proxy_connect_timeout {milliseconds(DECISION_CONNECT_S)};",
+                f"proxy_read_timeout {milliseconds(DECISION_ANSWER_S)};",
                 f"proxy_pass http://gateway_decisions{endpoint}/nginx;",
             ],
         ),

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.core import decision as d
 from gateway.core.denials import refuse
-from gateway.render.nginx_text import block, comment, error_body, quoted
+from gateway.render.front import error_body
+from gateway.render.text import block, comments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,10 +41,10 @@ def error_pages() -> Iterator[str]:
 
 def refusals(largest: int) -> Iterator[str]:
     """Give the places where refusals are answered; *largest* is the limit of bodies that nginx itself has."""
-    yield from ("", *comment("Refusals of the gateway, with their true status and body."))
+    yield from ("", *comments("Refusals of the gateway, with their true status and body."))
     told = [f"if ($gateway_status = {status}) {{ return {status} $gateway_error; }}" for status in (401, *STATUSES)]
     yield from block("location @gateway_refused", [*_REFUSING, *told, *_returning(refuse(d.KeysUnavailable()))])
-    yield from ("", *comment("Refusals of nginx itself, in the same form."))
+    yield from ("", *comments("Refusals of nginx itself, in the same form."))
     for _, name, denial in OWN:
         refusing = _returning(refuse(denial or d.BodyTooLarge(largest)))
         yield from block(f"location = {_PLACE}{name}", ["internal;", *_REFUSING, *refusing])
@@ -53,4 +54,9 @@ def _returning(refusal: Refusal) -> Iterator[str]:
     """Give what makes an answer of *refusal*; the status is also what says that nothing may be kept of it."""
     yield f"set $gateway_status {refusal.status};"
     yield from (f"set $gateway_retry_after {value};" for name, value in refusal.headers if name == "Retry-After")
-    yield f"return {refusal.status} {quoted(error_body(refusal))};"
+    yield f"return {refusal.status} {quoted(error_body(refusal, '$gateway_id', '$gateway_time'))};"
+
+
+def quoted(text: str) -> str:
+    """Give a text in which only variables have a meaning."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -14,6 +14,9 @@ class Connections(Section):
     head_s: Number = Field(default=10.0, gt=0, le=600)
     """Seconds in which the head of a request must be complete once it has begun; after that 408. A new connection on
     which nothing comes for as long is closed."""
+    handshake_s: Number = Field(default=10.0, gt=0, le=600)
+    """Seconds in which what comes before requests must be complete: a TLS handshake, and before it the header of
+    listen.public.proxy_protocol. After that the connection is closed."""
     idle_s: Number = Field(default=75.0, gt=0, le=3600)
     """Seconds that a connection is kept open for the next request."""
     unread_s: Number = Field(default=30.0, gt=0, le=3600)

@@ -41,6 +41,7 @@ def broken_rules(document: Document) -> Iterator[Finding]:
         yield from _carried(path, route)
     yield from _never_matching(routes, document)
     yield from _audiences(document)
+    yield from _announced(document)
 
 
 def _get(value: object, key: str) -> Any:
@@ -180,3 +181,11 @@ def _never_matching(routes: list[tuple[int, Mapping[str, Any]]], document: Docum
             taker = f"the route in line {place} takes its requests"
         what = f"routes[{index}].path {shown(routes[index][1]['path'])} can never match, because {taker}"
         yield ("routes", index, "path"), f"{what}; expected it earlier, with another path, or not at all"
+
+
+def _announced(document: Document) -> Iterator[Finding]:
+    """Find a listener for headers that nobody may write."""
+    switch = _get(_get(_get(document.value, "listen"), "public"), "proxy_protocol")
+    if as_switch(switch) is True and not _sequence(_get(document.value, "trusted_proxies")):
+        what = "listen.public.proxy_protocol is on, but nobody is believed; expected the balancers in trusted_proxies"
+        yield ("listen", "public", "proxy_protocol"), what

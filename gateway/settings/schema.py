@@ -5,6 +5,7 @@ The text below a setting is its documentation; the JSON Schema for editors and t
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -66,10 +67,18 @@ class Listener(Section):
     do not."""
 
 
+class PublicListener(Listener):
+    """Where clients come, perhaps through a balancer that passes connections on."""
+
+    proxy_protocol: Annotated[Switch, Needs.RESTART] = False
+    """Whether connections from trusted_proxies begin with a header of the PROXY protocol, version 1 or 2, that names
+    the client; with TLS it comes before the handshake. From others none is expected. A change needs a restart."""
+
+
 class Listen(Section):
     """Where the gateway listens."""
 
-    public: Listener = Listener(address="0.0.0.0", port=8080)  # noqa: S104  # clients come from everywhere
+    public: PublicListener = PublicListener(address="0.0.0.0", port=8080)  # noqa: S104  # clients come from everywhere
     """Where clients come: proxied requests, login and key management. By default 0.0.0.0:8080."""
     fast_path: Annotated[Switch, Needs.RESTART] = True
     """Whether plain requests take the short way through the server. Off, all take the complete one, at the same result
@@ -149,6 +158,22 @@ class Management(Section):
     the same for everyone and name the configured scopes."""
 
 
+class GrpcListener(Section):
+    """Where Envoy asks by its own protocol, in plain text. Needs the extra: pip install 'gateway[grpc]'."""
+
+    address: BindAddress = "127.0.0.1"
+    """The address of this machine to listen on."""
+    port: Whole = Field(ge=1, le=65535)
+    """The TCP port to listen on."""
+
+    @model_validator(mode="after")
+    def _installed(self) -> Self:
+        if find_spec("grpc") is None or find_spec("google.protobuf") is None:
+            message = "sidecar.grpc needs packages that are not installed; expected pip install 'gateway[grpc]'"
+            raise ValueError(message)
+        return self
+
+
 class Sidecar(Section):
     """Decisions for other proxies, which carry the requests themselves."""
 
@@ -160,6 +185,9 @@ class Sidecar(Section):
     socket_trusted: Switch = False
     """Whether what callers on the socket say of client addresses is believed, as if they were in trusted_proxies. On,
     only the proxy may reach the socket."""
+    grpc: GrpcListener | None = None
+    """Where Envoy may ask over gRPC (ext_authz v3). Who asks there is believed on client addresses if it is in
+    trusted_proxies. By default nothing listens."""
     report_path: PathPrefix = "/_gateway/report"
     """Where on the internal listener, and on the socket, proxies may report how requests ended: POST of lines of
     JSON."""

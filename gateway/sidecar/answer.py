@@ -30,7 +30,7 @@ IDENTITY: Final = (b"X-Gateway-Key-Id", b"X-Gateway-Account-Id", b"X-Gateway-Sco
 UNAUTHORIZED: Final = 401
 FORBIDDEN: Final = 403
 IDENTITIES_REMEMBERED_MAX: Final = 4096
-_UNLIMITED: Final = b"X-RateLimit-Limit: \r\nX-RateLimit-Remaining: \r\nX-RateLimit-Reset: \r\nX-RateLimit-Window: \r\n"
+UNLIMITED: Final = b"X-RateLimit-Limit: \r\nX-RateLimit-Remaining: \r\nX-RateLimit-Reset: \r\nX-RateLimit-Window: \r\n"
 _REASONS: Final[Mapping[int, bytes]] = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
@@ -52,7 +52,7 @@ def admitted(admit: Admit, route: Route, target: Target, taken: Taken | None, re
         b"%b%bX-Gateway-Target: %b\r\nX-Request-Id: %b\r\nX-Gateway-Event-Id: %b\r\n"
         % (
             _who_and_where(admit.identity, route.upstream),
-            _UNLIMITED if taken is None else rate_limit_lines(taken),
+            UNLIMITED if taken is None else rate_limit_lines(taken),
             f"{target.path}{target.query}".encode("utf-8", "surrogateescape"),
             request_id.encode(),
             event_id.encode(),

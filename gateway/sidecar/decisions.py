@@ -21,6 +21,7 @@ from gateway.core.policy import unrouted
 from gateway.core.routes import Route
 from gateway.sidecar.answer import admitted, refused
 from gateway.sidecar.dialects import Dialect, NotTold, read_original
+from gateway.sidecar.envoy import for_envoy
 from gateway.sidecar.read import SOCKET_PEER, read_client, read_facts, too_large, unremovable
 from gateway.telemetry import metrics
 
@@ -141,7 +142,11 @@ class Decisions:
         if large is not None:
             return self._refuse(dialect, record, large)
         event_id = record.event_id(self._moments)
-        return admitted(decision, route, facts.target, verdict.taken, record.request_id, event_id)
+        reply = admitted(decision, route, facts.target, verdict.taken, record.request_id, event_id)
+        if dialect is Dialect.ENVOY:
+            sent = fields.getall("Authorization", ())
+            return for_envoy(reply, decision, route, facts.target.path, sent, snapshot.key_format)
+        return reply
 
     def _refuse(self, dialect: Dialect, record: DecisionRecord, denial: Denial) -> Reply:
         refusal = refuse(denial)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from gateway.sidecar.syslog import SyslogReports
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from aiohttp import web
 
@@ -43,6 +43,18 @@ class Sidecar:
         if not self.config.listen.fast_path:
             return None
         return DecisionServer(self.decisions, self.config.sidecar.path, self.journal, self.moments)
+
+    @asynccontextmanager
+    async def answering_envoy(self) -> AsyncIterator[None]:
+        """Answer Envoy's own services, if that is wanted, while the block runs; raises OSError."""
+        listener = self.config.sidecar.grpc
+        if listener is None:
+            yield
+            return
+        from gateway.sidecar.grpc_server import answering  # noqa: PLC0415  # it needs an extra
+
+        async with answering(self, listener, self.config.drain.timeout_s):
+            yield
 
     @contextmanager
     def reading(self, reports: socket.socket | None) -> Iterator[None]:

@@ -32,14 +32,17 @@ _END: Final = b"\r\n\r\n"
 class DecisionServer:
     """All connections of the fast tier."""
 
-    def __init__(self, decisions: Decisions, endpoint: str, journal: Journal, moments: Moments) -> None:
-        """Answer questions at and below the path *endpoint*."""
+    def __init__(
+        self, decisions: Decisions, endpoint: str, journal: Journal, moments: Moments, *, head_s: float = HEAD_S
+    ) -> None:
+        """Answer questions at and below the path *endpoint*; a head may be under way for *head_s*."""
         self.decisions = decisions
         self.endpoint = endpoint.encode()
         self.journal = journal
         self.moments = moments
         self.loop = asyncio.get_running_loop()
         self.connections: set[DecisionConnection] = set()
+        self.head_s = head_s
         self.ending = False
 
     def over(self, complete: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
@@ -200,7 +203,7 @@ class DecisionConnection(asyncio.Protocol):
         """Keep a part of a head, for a while."""
         self._ahead = data
         if self._late is None:
-            self._late = self._server.loop.call_later(HEAD_S, self.close_if_idle)
+            self._late = self._server.loop.call_later(self._server.head_s, self.close_if_idle)
 
     def _on_time(self) -> None:
         if self._late is not None:

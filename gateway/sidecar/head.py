@@ -5,7 +5,6 @@ No dictionary of all fields is made: those that decisions look at are picked out
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 import httptools
@@ -17,15 +16,16 @@ from gateway.sidecar.read import BODY_LENGTH
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-READ: Final = (
-    *("X-Original-Method", "X-Original-URI", BODY_LENGTH, "X-Forwarded-Method", "X-Forwarded-Uri", "X-Request-Id"),
-    *(str(hdrs.X_FORWARDED_FOR), str(hdrs.FORWARDED), str(hdrs.AUTHORIZATION), "X-API-Key"),
+READ: Final = frozenset(
+    {
+        *("X-Original-Method", "X-Original-URI", BODY_LENGTH, "X-Forwarded-Method", "X-Forwarded-Uri", "X-Request-Id"),
+        *(str(hdrs.X_FORWARDED_FOR), str(hdrs.FORWARDED), str(hdrs.AUTHORIZATION), "X-API-Key"),
+    }
 )
 """The fields that decisions ask for; no other can be asked for here."""
 SPELLINGS_MAX: Final = 2048
 _METHODS: Final = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _KEEPS: Final = frozenset({b"keep-alive", b"Keep-Alive"})
-_SPACE_AT_END: Final = re.compile(rb"[ \t]\r")
 _PASSED, _HOST, _CONNECTION, _LENGTH, _CODING = "", "host", "connection", "content-length", "transfer-encoding"
 _KINDS: Final = {name.encode(): name for name in (_HOST, _CONNECTION, _LENGTH, _CODING)} | {
     name.lower().encode(): name for name in READ
@@ -81,8 +81,6 @@ class PlainHeadReader:
 
         Plain heads ask for a path at or below *endpoint* in HTTP/1.1, keep their connection, and declare no body.
         """
-        if _SPACE_AT_END.search(data) is not None:
-            return None
         fields = self._fields = []
         parser = self._parser
         try:
@@ -128,4 +126,5 @@ def _kind(name: bytes) -> str:
 
 
 def _text(value: bytes) -> str:
-    return value.decode("utf-8", "surrogateescape")
+    # llhttp leaves space at the end of a line to us (RFC 9112 section 5.1).
+    return value.decode("utf-8", "surrogateescape").rstrip(" \t")

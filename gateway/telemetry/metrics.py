@@ -147,7 +147,8 @@ READY: Final = _gauge("gateway_ready", "1 while every worker is ready.", merge="
 CONNECTIONS: Final = _gauge("gateway_connections", "Client connections open.", "listener")
 CONNECTIONS_ENDED: Final = _counter(
     "gateway_connections_ended_total",
-    "Client connections cut: address or descriptors (too many of them), head (late), unread (an answer not taken).",
+    "Client connections cut: address or descriptors (too many of them), handshake or proxy_header (late or wrong), "
+    "head (late), unread (an answer not taken).",
     "reason",
 )
 IN_FLIGHT: Final = _gauge("gateway_requests_in_flight", "Requests being served.")

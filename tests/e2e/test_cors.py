@@ -142,7 +142,10 @@ def test_all_routes_can_have_it_and_what_no_route_takes_too(
         answer = preflight(gateway, path, method)
         assert (answer.status, cors(answer)["allow-origin"]) == (204, ORIGIN)
         assert method in cors(answer)["allow-methods"]
-    for path, method, status in (("/nowhere", "GET", 404), ("/auth/login", "PUT", 405), ("/auth/login", "POST", 415)):
+    for path, method, status in (
+        *(("/nowhere", "GET", 404), ("/auth/login", "PUT", 405), ("/auth/login", "POST", 415)),
+        *(("/a//b", "GET", 400), (f"/{'a' * 9000}", "GET", 414)),
+    ):
         answer = gateway.ask(method, path, None, [f"Origin: {ORIGIN}"])
         assert answer.status == status
         assert cors(answer)["allow-origin"] == ORIGIN

@@ -38,7 +38,7 @@ def behind(
         yield gateway
 
 
-@pytest.fixture(scope="module", params=["nginx", "caddy"])
+@pytest.fixture(scope="module", params=["nginx", "caddy", "envoy"])
 def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, behind: Gateway) -> Iterator[Front]:
     front = Front(request.param, tmp_path_factory.mktemp("front"), behind)
     yield front
@@ -95,7 +95,11 @@ def test_a_large_body_passes_and_the_gateway_refuses_what_is_too_large(front: Fr
     upload = ["-H", key_of(behind), "--data-binary", "@-", "-o", "/dev/null", "-w", "%{http_code}"]
     assert front.curl(PRODUCTS, *upload, stdin=b"x" * 3_000_000).stdout == b"200"
     assert behind.backend.last.size == 3_000_000
-    assert front.curl(BUDGETS, *upload, stdin=b"x" * 1_500_000).stdout == b"413"
+    # Who has answered need not take the rest: Envoy resets the stream after its answer, which curl calls a failure.
+    refused = subprocess.run(
+        front.command(BUDGETS, *upload), input=b"x" * 1_500_000, capture_output=True, timeout=60, check=False
+    )
+    assert refused.stdout == b"413"
 
 
 def test_an_answer_is_passed_on_as_it_comes(front: Front, behind: Gateway) -> None:

@@ -66,7 +66,7 @@ def test_what_is_no_report_is_counted_and_changes_nothing(gateway: Gateway) -> N
     event_id, request_id = decided(gateway)
     nonsense = [
         *(b"hello", b"[]", b"\xff\xff", b'{"id": 1}', b"{" * 5_000),
-        *(line("nobody"), line(request_id), line(event_id.upper()), line(event_id.replace("-7", "-4", 1))),
+        *(line("nobody"), line(request_id), line(event_id.upper()), line(f"{event_id[:14]}4{event_id[15:]}")),
         line(f"fff{event_id[3:]}"),
         *(line(event_id, 99), line(event_id, 600), line(event_id, seconds=-1), line(event_id, bytesOut=2**60)),
         *(line(event_id, seconds="1"), line(event_id, bytesIn=1.5), line(event_id, upstreamSeconds=1e99)),
@@ -94,7 +94,7 @@ def test_only_an_admission_has_something_to_report(gateway: Gateway) -> None:
 
 def through(modes: Modes, method: str = "GET", *fields: str, body: bytes | None = None) -> dict[str, Any]:
     """Ask through nginx; give the event as nginx completed it."""
-    with modes.nginx.connect(fresh_address()) as wire:
+    with modes.proxies["nginx"].connect(fresh_address()) as wire:
         answer = wire.ask(method, BUDGETS, modes.gateway.everything, fields, body)
     assert not answer.all("x-gateway-event-id")
     return ended(modes.gateway, answer.one("x-request-id"))
@@ -118,12 +118,13 @@ def test_nginx_tells_of_every_request_that_was_admitted(modes: Modes) -> None:
 
 
 def test_nginx_tells_of_an_answer_that_broke_off(modes: Modes) -> None:
+    query = "SELECT count(*) AS number FROM usage_events WHERE bytes_out = 4 AND status = 200"
+    (before,) = modes.gateway.fetch(query)
     modes.gateway.backend.answer = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", close=True)
-    with modes.nginx.connect(fresh_address()) as wire, pytest.raises(CutShort):
+    with modes.proxies["nginx"].connect(fresh_address()) as wire, pytest.raises(CutShort):
         wire.ask("GET", BUDGETS, modes.gateway.everything)
     modes.gateway.backend.forget()
-    query = "SELECT count(*) AS number FROM usage_events WHERE bytes_out = 4 AND status = 200"
-    assert wait_until(lambda: modes.gateway.fetch(query)[0]["number"] == 1, 10)
+    assert wait_until(lambda: modes.gateway.fetch(query)[0]["number"] > before["number"], 10)
 
 
 def test_a_datagram_that_is_no_report_does_no_harm(modes: Modes) -> None:

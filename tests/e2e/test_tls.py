@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import socket
 import ssl
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,6 +31,10 @@ pytestmark = pytest.mark.timeout(90)
 
 BUDGETS = "/api/public/budgets"
 API, OTHER = "api.example.com", "other.example.org"
+HANDSHAKE_S, HEAD_S, IDLE_S, REQUESTS_MAX = 1.0, 1.2, 1.5, 5
+LATE_S = 4
+BALANCER = "127.88.0.3"
+CUT = 'gateway_connections_ended_total{reason="%s"}'
 
 
 class Secure:
@@ -39,9 +44,11 @@ class Secure:
         self.gateway = gateway
         self.authority = authority
 
-    def connect(self, name: str = API, context: ssl.SSLContext | None = None) -> Wire:
+    def connect(
+        self, name: str = API, context: ssl.SSLContext | None = None, source: str | None = None, before: bytes = b""
+    ) -> Wire:
         tls = (context or self.authority.client(), name)
-        return Wire(self.gateway.port, fresh_address(), 20, tls=tls)
+        return Wire(self.gateway.port, source or fresh_address(), 20, tls=tls, before=before)
 
     def serial(self, name: str = API) -> str:
         """Which certificate a new connection gets."""
@@ -67,11 +74,14 @@ def secure(
             "address": "${GATEWAY_ADDRESS}",
             "port": "${GATEWAY_PORT}",
             "tls": tls_settings(authority, further=further),
+            "proxy_protocol": True,
         },
         "internal": {"port": "${GATEWAY_ADMIN_PORT}"},
     }
     dsn = run(make_database(postgres_server, "of_the_secure"))
-    with serving(directory, dsn, valkey_server.url, listen=listen) as gateway:
+    bounds = {"handshake_s": HANDSHAKE_S, "head_s": HEAD_S, "idle_s": IDLE_S, "requests_max": REQUESTS_MAX}
+    more = {"listen": listen, "connections": bounds, "trusted_proxies": [f"{BALANCER}/32"]}
+    with serving(directory, dsn, valkey_server.url, **more) as gateway:
         yield Secure(gateway, authority)
 
 
@@ -202,3 +212,63 @@ def test_only_clients_with_a_certificate_come_in_where_that_is_wanted(
         with pytest.raises((ssl.SSLError, ConnectionError, CutShort)):  # noqa: SIM117  # the handshake may fail late
             with secure.connect(context=context) as wire:
                 wire.ask("GET", BUDGETS, secure.gateway.everything)
+
+
+def client_hello(secure: Secure) -> bytes:
+    """What a client says first."""
+    sent = ssl.MemoryBIO()
+    client = secure.authority.client().wrap_bio(ssl.MemoryBIO(), sent, server_hostname=API)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    return sent.read()
+
+
+def test_a_handshake_that_does_not_go_on_is_ended_in_time_and_counted(secure: Secure) -> None:
+    hello, before, logged = client_hello(secure), secure.gateway.metric(CUT % "handshake"), len(secure.gateway.output)
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        sent = (b"", hello[:1], hello[: len(hello) // 2], hello)
+        wires = [stack.enter_context(Wire(secure.gateway.port, fresh_address(), 20, before=data)) for data in sent]
+        with secure.connect() as wire:
+            assert wire.ask("GET", BUDGETS, secure.gateway.everything).status == 200
+        for wire in wires[:3]:
+            assert wire.ended()
+        with contextlib.suppress(CutShort):  # It has been answered, and was waited for all the same.
+            while wires[3].read_some():
+                pass
+    assert HANDSHAKE_S - 0.1 <= time.monotonic() - began < HANDSHAKE_S + LATE_S
+    assert secure.gateway.metric(CUT % "handshake") == before + len(sent)
+    secure.gateway.check_log(since=logged)
+
+
+def test_connections_with_tls_have_the_bounds_of_all_others(secure: Secure) -> None:
+    key = secure.gateway.everything
+    with secure.connect() as wire:
+        answers = [wire.ask(("GET", "POST")[number == 1], BUDGETS, key, body=b"") for number in range(REQUESTS_MAX)]
+        assert [answer.status for answer in answers] == [200] * REQUESTS_MAX
+        assert [answer.all("connection") for answer in answers] == [[]] * (REQUESTS_MAX - 1) + [["close"]]
+        assert wire.ended()
+    with contextlib.ExitStack() as stack:
+        began = time.monotonic()
+        silent, late, idle = (stack.enter_context(secure.connect()) for _ in range(3))
+        late.send(b"GET /api")
+        assert idle.ask("GET", BUDGETS, key).status == 200
+        assert late.answer().code == "408 request_timeout"
+        assert silent.ended()
+        assert HEAD_S <= time.monotonic() - began < HEAD_S + LATE_S
+        assert idle.ended()
+        assert IDLE_S <= time.monotonic() - began < IDLE_S + LATE_S
+
+
+def test_a_balancer_names_the_client_before_the_handshake(secure: Secure) -> None:
+    address, key = fresh_address(), secure.gateway.everything
+    header = f"PROXY TCP4 {address} 127.0.0.1 1000 443\r\n".encode()
+    with secure.connect(source=BALANCER, before=header) as wire:
+        for body in (None, b"a"):
+            assert wire.ask("POST" if body else "GET", BUDGETS, key, body=body).status == 200
+            assert secure.gateway.backend.last.all("x-forwarded-for") == [address]
+            assert secure.gateway.backend.last.all("x-forwarded-proto") == ["https"]
+    before = secure.gateway.metric(CUT % "proxy_header")
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        secure.connect(source=BALANCER)
+    assert secure.gateway.metric(CUT % "proxy_header") == before + 1

@@ -70,10 +70,10 @@ class Served:
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
+        for client in self._clients:  # Otherwise the shutdown waits for what they might still ask.
+            client.close()
         await self.plain.shutdown(1.0)
         await self._complete.shutdown(1.0)
-        for client in self._clients:
-            client.close()
         async with asyncio.timeout(5):
             await asyncio.gather(*(client.wait_closed() for client in self._clients), return_exceptions=True)
             while self.plain.connections:

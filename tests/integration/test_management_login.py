@@ -155,7 +155,7 @@ async def test_unknown_wrong_and_disabled_take_the_same_time(postgres_dsn: str) 
 
 @pytest.mark.timeout(60)
 async def test_the_event_loop_goes_on_while_many_log_in(postgres_dsn: str) -> None:
-    cost = {"time_cost": 4, "memory_kib": 65_536, "parallelism": 1}
+    cost = {"time_cost": 3, "memory_kib": 32_768, "parallelism": 1}
     async with managing(postgres_dsn, auth={"password_hash": cost}) as asking:
         logins = asyncio.gather(
             *(asking.ask("login", {"email": EMAIL, "password": "x"}, address=f"192.0.2.{n}") for n in range(10))

@@ -73,7 +73,7 @@ def openapi_document(snapshot: Snapshot) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": component_schemas(snapshot.scopes),
-            "responses": component_responses(),
+            "responses": component_responses(in_api_key=snapshot.key_format.in_api_key),
             "securitySchemes": _security_schemes(snapshot),
         },
     }
@@ -154,7 +154,9 @@ def _operation(operation: Operation, route: Route, snapshot: Snapshot) -> dict[s
         example = _with_scopes(EXAMPLES[operation.body.__name__], snapshot)
         content = {"application/json": {"schema": reference(operation.body), "example": example}}
         described["requestBody"] = {"required": operation.body_needed, "content": content}
-    described["responses"] = responses(operation, keyed=keyed, limited=bool(route.limits))
+    described["responses"] = responses(
+        operation, keyed=keyed, limited=bool(route.limits), in_api_key=snapshot.key_format.in_api_key
+    )
     return described
 
 

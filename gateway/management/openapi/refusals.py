@@ -5,7 +5,7 @@ What is described here is what an operation can be refused with before or instea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from gateway.core import decision as d
@@ -133,13 +133,20 @@ WITH_BODY: Final = (WRONG_TYPE, INVALID)
 WITH_LOGIN: Final = (NOT_LOGGED_IN, ACCOUNT_UNKNOWN, UNAVAILABLE)
 """What requests with a login token can get besides."""
 
+_KEY_MISSING: Final = KnownRefusal(
+    "KeyMissing",
+    refuse(d.CredentialMissing()),
+    "There is no `Authorization` header, or it has another scheme.",
+    views.Expected,
+)
+_KEY_MISSING_IN_BOTH: Final = replace(
+    _KEY_MISSING,
+    sample=refuse(d.CredentialMissing(in_api_key=True)),
+    when="There is no `X-API-Key` header, and no `Authorization` header or one with another scheme.",
+)
+
 WITH_KEY: Final = (
-    KnownRefusal(
-        "KeyMissing",
-        refuse(d.CredentialMissing()),
-        "There is no `Authorization` header, or it has another scheme.",
-        views.Expected,
-    ),
+    _KEY_MISSING,
     KnownRefusal(
         "KeyInvalid", refuse(d.KeyInvalid(_PREFIX)), "Nobody has this key.", views.PrefixDetails, always=False
     ),
@@ -162,3 +169,8 @@ WITH_KEY: Final = (
     UNAVAILABLE,
 )
 """What requests with an API key can get besides."""
+
+
+def as_configured(refusal: KnownRefusal, *, in_api_key: bool) -> KnownRefusal:
+    """Give *refusal* as it is where keys may also come as X-API-Key."""
+    return _KEY_MISSING_IN_BOTH if in_api_key and refusal is _KEY_MISSING else refusal

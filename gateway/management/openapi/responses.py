@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.answers import error_answer
 from gateway.management.openapi.examples import EXAMPLES
-from gateway.management.openapi.refusals import SAMPLE_TIME
+from gateway.management.openapi.refusals import SAMPLE_TIME, as_configured
 from gateway.management.openapi.schemas import SCHEMAS, known_refusals, reference
 
 if TYPE_CHECKING:
@@ -41,19 +41,20 @@ _HEADERS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = MappingProxyType(
 )
 
 
-def component_responses() -> dict[str, Any]:
+def component_responses(*, in_api_key: bool) -> dict[str, Any]:
     """Give the response of each refusal that is the only one with its status, by its name."""
-    return {refusal.name: _refused([refusal]) for refusal in sorted(known_refusals(), key=lambda known: known.name)}
+    refusals = sorted(known_refusals(), key=lambda known: known.name)
+    return {refusal.name: _refused([as_configured(refusal, in_api_key=in_api_key)]) for refusal in refusals}
 
 
-def responses(operation: Operation, *, keyed: bool, limited: bool) -> dict[str, Any]:
-    """Give the responses of *operation* by status; see `Operation.all_refusals` for the arguments."""
+def responses(operation: Operation, *, keyed: bool, limited: bool, in_api_key: bool) -> dict[str, Any]:
+    """Give the responses of *operation* by status; see `Operation.all_refusals` and `as_configured`."""
     found = {str(operation.status): _answer(operation, limited=keyed or limited)}
     if "ETag" in operation.sends:
         found["304"] = {"description": "The document has not changed.", "headers": _headers([REQUEST_ID, "ETag"])}
     refusals = sorted(operation.all_refusals(keyed=keyed, limited=limited), key=_status)
     for status, group in groupby(refusals, key=_status):
-        same = list(group)
+        same = [as_configured(refusal, in_api_key=in_api_key) for refusal in group]
         found[str(status)] = {"$ref": f"#/components/responses/{same[0].name}"} if len(same) == 1 else _refused(same)
     return found
 

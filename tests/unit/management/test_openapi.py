@@ -10,7 +10,10 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway.core.bucket import Algorithm, Limit
+from gateway.core.decision import CredentialMissing
+from gateway.core.denials import refuse
 from gateway.core.routes import Pattern, Route, RouteTable
+from gateway.core.snapshot import KeyFormat
 from gateway.management.openapi.document import openapi_document
 from gateway.management.openapi.operations import OPERATIONS
 from gateway.management.openapi.refusals import FOR_ALL
@@ -205,3 +208,13 @@ def test_every_refusal_of_the_control_plane_is_described() -> None:
         f"{missing} would be missing from /openapi.json: add a KnownRefusal for each to "
         "gateway/management/openapi/refusals.py, and to the operations that can give it"
     )
+
+
+@pytest.mark.parametrize("in_api_key", [False, True])
+def test_the_refusal_for_want_of_a_key_names_the_fields_that_are_read(in_api_key: bool) -> None:
+    snapshot = replace(FULL, key_format=KeyFormat(in_api_key=in_api_key))
+    (operation,) = openapi_document(snapshot)["paths"]["/api/public/webhooks/test"].values()
+    told = operation["responses"]["401"]["content"]["application/json"]["examples"]["unauthorized"]
+    refused = refuse(CredentialMissing(in_api_key))
+    assert (told["value"]["message"], told["value"]["details"]) == (refused.message, dict(refused.details))
+    assert ("X-API-Key" in told["summary"]) is in_api_key

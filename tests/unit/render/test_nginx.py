@@ -9,11 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.cli.main import main
-from gateway.cli.render import for_nginx
+from gateway.cli.render import front
 from gateway.core.headers import ALWAYS_REMOVED, HOP_BY_HOP
 from gateway.core.routes import Pattern
-from gateway.render.nginx import NotRenderable
-from gateway.render.nginx_text import duration, pattern, quoted, server_address
+from gateway.render.front import NotRenderable, Place, expression
+from gateway.render.nginx import nginx_configuration
+from gateway.render.nginx_refusals import quoted
+from gateway.render.text import milliseconds
 from tests.unit.settings.conftest import ENVIRON, STORES, TRAFFIC, loaded
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def test_the_command_writes_a_whole_configuration(tmp_path: Path) -> None:
 
 
 def test_every_field_that_a_proxied_request_loses_is_overwritten(loaded: Load) -> None:
-    text = for_nginx(loaded(RIGHT), "80")
+    text = nginx_configuration(front(loaded(RIGHT), "80"))
     written = {name.lower() for name in re.findall(r"^ +proxy_set_header (\S+) ", text, re.MULTILINE)}
     framing = {"content-length", "transfer-encoding", "traceparent"}
     assert (HOP_BY_HOP | ALWAYS_REMOVED) - framing <= written
@@ -50,7 +52,7 @@ def test_trusted_proxies_timeouts_and_limits_are_taken_over(loaded: Load) -> Non
         "  - {name: slow, methods: [GET], path: '/slow/{id:token}/x', public: true, upstream: slow,"
         " body_max_bytes: 99999999}\ntrusted_proxies: [10.0.0.0/8, '2001:db8::/32']\n"
     )
-    rendered = for_nginx(loaded(text), "80")
+    rendered = nginx_configuration(front(loaded(text), "80"))
     assert "10.0.0.0/8 1;" in rendered
     assert "2001:db8::/32 1;" in rendered
     assert "server [::1]:81 weight=1;" in rendered
@@ -70,25 +72,25 @@ def test_trusted_proxies_timeouts_and_limits_are_taken_over(loaded: Load) -> Non
     ],
 )
 def test_a_pattern_of_ours_is_a_regular_expression(text: str, good: list[str], bad: list[str]) -> None:
-    found = re.compile(pattern(Pattern.parse(text), ("/v1",)).strip('"'))
+    found = re.compile(expression(Pattern.parse(text), ("/v1",)))
     assert [path for path in good if not found.match(path)] == []
     assert [path for path in bad if found.match(path)] == []
 
 
 def test_texts_and_addresses_are_written_as_nginx_reads_them() -> None:
     assert quoted("it's \\ $here") == "'it\\'s \\\\ $here'"
-    assert (server_address("::1", 80), server_address("a", 8000)) == ("[::1]:80", "a:8000")
-    assert (duration(0.6), duration(30)) == ("600ms", "30000ms")
+    assert (Place("::1", 80).authority, Place("a", 8000).authority) == ("[::1]:80", "a:8000")
+    assert (milliseconds(0.6), milliseconds(30)) == ("600ms", "30000ms")
 
 
 def test_what_nginx_does_not_carry_is_said(loaded: Load) -> None:
     more = "  - {name: live, methods: [GET], path: /live, scope: READ, upstream: things, websocket: true}\n"
-    rendered = for_nginx(loaded(RIGHT + more + "cors: {origins: [https://a.example]}\n"), "80")
+    rendered = nginx_configuration(front(loaded(RIGHT + more + "cors: {origins: [https://a.example]}\n"), "80"))
     assert "# NOT CARRIED: WebSocket, which these routes have: live." in rendered
     assert "# NOT CARRIED: CORS, which these routes have: things.read, live." in rendered
-    assert "NOT CARRIED" not in for_nginx(loaded(RIGHT), "80")
+    assert "NOT CARRIED" not in nginx_configuration(front(loaded(RIGHT), "80"))
 
 
 def test_a_target_that_speaks_tls_is_not_rendered_as_if_it_did_not(loaded: Load) -> None:
     with pytest.raises(NotRenderable, match="things"):
-        for_nginx(loaded(RIGHT.replace("http://things:8000", "https://things:8000")), "80")
+        nginx_configuration(front(loaded(RIGHT.replace("http://things:8000", "https://things:8000")), "80"))

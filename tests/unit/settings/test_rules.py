@@ -188,3 +188,10 @@ def test_rules_do_not_stumble_over_sections_of_other_shapes(problems: Problems) 
 def test_route_that_an_earlier_one_takes_only_in_part_is_accepted(loaded: Load) -> None:
     config = loaded(_with(READ, "{name: all, methods: [GET, POST], path: /a/b, scope: READ, upstream: things}"))
     assert len(config.routes) == 2
+
+
+def test_headers_of_balancers_are_expected_only_from_somebody_who_is_believed(problems: Problems, loaded: Load) -> None:
+    settings = _with(READ) + "listen: {public: {port: 8080, proxy_protocol: true}}\n"
+    (problem,) = problems(settings)
+    assert "expected the balancers in trusted_proxies" in problem
+    assert loaded(settings + "trusted_proxies: [10.0.0.1]\n").listen.public.proxy_protocol
