@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from standardwebhooks import WebhookVerificationError
 from gateway.adapters.webhooks.sender import WebhookSender
 from gateway.core.webhooks import Failure
 from gateway.embedded.listening import free_port
-from tests.backends import Backend, plain, raw, silent
+from tests.backends import Backend, plain, raw
 from tests.certificates import Authority
 from tests.integration.receiving import (
     MESSAGE,
@@ -22,9 +21,12 @@ from tests.integration.receiving import (
     SECRET,
     WRONG_SECRET,
     Names,
+    descriptors,
+    endless,
     fields_of,
     now,
     server_context,
+    stalling,
     verify,
 )
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.core.webhooks import Attempt
-    from tests.backends import Answer, Connection, Received
+    from tests.backends import Answer
 
 NAME = "receiver.example"
 OUTSIDE, INSIDE = "127.0.0.1", "127.0.0.2"
@@ -132,25 +134,6 @@ async def test_a_changed_byte_an_old_time_and_a_wrong_secret_do_not_verify(
         verify(receiver.last)
 
 
-def endless(head: bytes, piece: bytes) -> Answer:
-    """Send *head*, and then *piece* for as long as somebody reads."""
-
-    def answer(_request: Received, connection: Connection) -> None:
-        connection.send(head)
-        while True:
-            connection.send(piece)
-
-    return answer
-
-
-def stalling(data: bytes) -> Answer:
-    def answer(request: Received, connection: Connection) -> None:
-        connection.send(data)
-        silent(request, connection)
-
-    return answer
-
-
 HEAD = b"HTTP/1.1 200 OK\r\n"
 REACTIONS: dict[str, tuple[Answer, int | None, Failure | None]] = {
     "created": (plain(b"", "201 Created"), 201, None),
@@ -224,10 +207,6 @@ async def test_tls_and_names_that_never_come_are_given_up_in_time(authority: Aut
             await sender.close()
     await settled()
     assert descriptors() == opened
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
