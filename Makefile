@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 ARGS ?=
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint bench bench-usage bench-keys bench-bodies crash fuzz reload-storm check-browser check-deploy
-.PHONY: check-webhooks schema requirements clean
+.PHONY: help run test lint bench bench-usage bench-keys bench-bodies crash fuzz reload-storm webhook-crash
+.PHONY: check-browser check-deploy check-webhooks schema requirements clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ fuzz: $(VENV)/dev.stamp ## Try the gateway with a million hostile requests (ARGS
 
 reload-storm: $(VENV)/dev.stamp ## Reload 100 times and replace the workers 20 times under load, and count (ARGS="--reloads 9")
 	@$(BIN)/pytest -q -s tests/faults/test_reload_storm.py $(or $(ARGS),--reloads 100 --restarts 20)
+
+webhook-crash: $(VENV)/dev.stamp ## Kill the gateway while it delivers a thousand webhooks, and count (ARGS="--events 100")
+	@$(BIN)/pytest -q -s tests/faults/test_webhooks.py $(or $(ARGS),--events 1000)
 
 bench-keys: $(VENV)/embedded.stamp ## Measure keys by the million, and how soon a change is in force (ARGS="--keys 100000")
 	@$(BIN)/python -m tests.bench.keys $(ARGS)

@@ -18,9 +18,11 @@ from gateway.adapters.certificates import Certificates
 from gateway.assembly import acquire, counters, have_key_to_sign
 from gateway.jobs.expire_idempotency import expire_idempotency
 from gateway.jobs.look_after_usage import UsageCaretaker
+from gateway.jobs.look_after_webhooks import look_after_webhooks
 from gateway.jobs.renew_certificates import renew_certificates
 from gateway.jobs.running import running
 from gateway.jobs.sync_journal import sync_journal
+from gateway.management.events import EventIntake
 from gateway.management.health import internal_application
 from gateway.ports import Fault
 from gateway.proxy.listening import Contexts, listening
@@ -68,6 +70,8 @@ async def serve(
             "usage": UsageCaretaker(worker.database, config.usage.retention_days).run(),
             "expiry": expire_idempotency(worker.database),
             "identity": worker.identity.run(),
+            "webhooks": worker.deliverer.run(),
+            "deliveries": look_after_webhooks(worker.database, worker.telemetry, config.webhooks.retention_days),
         }
         if config.usage.journal.fsync == "interval":
             jobs["sync"] = sync_journal(worker.journal, config.usage.journal.fsync_interval_ms / 1000)
@@ -76,7 +80,8 @@ async def serve(
         tls = {name: one.context for name, one in certificates.items()}
         contexts = Contexts(tls.get("public"), tls.get("internal"), announced=config.listen.public.proxy_protocol)
         sidecar = worker.sidecar
-        application = internal_application(worker.health, counters(config), worker.publisher.publish, sidecar.routes())
+        asking = [*sidecar.routes(), *EventIntake(worker.journal).routes()]
+        application = internal_application(worker.health, counters(config), worker.publisher.publish, asking)
         listeners = listening(worker.server, application, sidecar.plain_tier(), sockets, contexts)
         async with running(jobs), listeners as open_listeners, sidecar.answering_envoy():
             _settle_memory()

@@ -6,6 +6,7 @@ Nothing else constructs a collaborator.
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -21,9 +22,13 @@ from gateway.adapters.memory.limiter import MemoryLimiter
 from gateway.adapters.postgres.key_source import PostgresKeySource
 from gateway.adapters.postgres.listen import KeyChangeListener
 from gateway.adapters.postgres.pool import Database, PoolSettings
+from gateway.adapters.postgres.webhook_queue import WebhookQueue
 from gateway.adapters.redis.limiter import RedisLimiter
+from gateway.adapters.secrets.encryption import Sealed, encryption_of
+from gateway.adapters.secrets.webhook_secrets import open_webhook_secrets
 from gateway.adapters.webhooks.sender import WebhookSender
 from gateway.jobs.deliver_usage import usage_delivery
+from gateway.jobs.deliver_webhooks import WebhookDeliverer
 from gateway.jobs.invalidate import Invalidator
 from gateway.jobs.publish_gauges import GaugePublisher, Sources
 from gateway.management.answers import management_answers
@@ -38,9 +43,11 @@ from gateway.telemetry import metrics
 from gateway.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AsyncExitStack
     from pathlib import Path
 
+    from gateway.adapters.postgres.sealed_secrets import StoredSecret
     from gateway.jobs.deliver_usage import Delivery
     from gateway.management.identity import IdentityTokens
     from gateway.proxy.watch import Watch
@@ -64,6 +71,7 @@ class Worker:
     delivery: Delivery
     identity: IdentityTokens
     sidecar: Sidecar
+    deliverer: WebhookDeliverer
 
 
 async def acquire(config: Config, since: float, seat: int, stack: AsyncExitStack) -> Worker:
@@ -104,6 +112,7 @@ async def acquire(config: Config, since: float, seat: int, stack: AsyncExitStack
 
     delivery = usage_delivery(config, database, journal, telemetry)
     stack.push_async_callback(delivery.close)
+    deliverer = _deliverer(config, database, webhooks, telemetry)
     health = _health(database, limiter, listener, identity, reload)
     sources = Sources(
         keys=keys,
@@ -122,8 +131,18 @@ async def acquire(config: Config, since: float, seat: int, stack: AsyncExitStack
     publisher = GaugePublisher(sources, telemetry)
     return Worker(
         *(telemetry, database, limiter, listener, journal, server, reload, gateway.watch),
-        *(health, publisher, delivery, identity, sidecar),
+        *(health, publisher, delivery, identity, sidecar, deliverer),
     )
+
+
+def _deliverer(config: Config, database: Database, sender: WebhookSender, telemetry: Telemetry) -> WebhookDeliverer:
+    queue = WebhookQueue(database, secrets.token_hex(8), config.webhooks.scope)
+    encryption = encryption_of(config.secrets)
+
+    def secrets_of(key_id: str, stored: Sequence[StoredSecret]) -> list[str]:
+        return open_webhook_secrets(encryption, key_id, [Sealed(one.key_id, one.ciphertext) for one in stored])
+
+    return WebhookDeliverer(queue, sender, secrets_of, telemetry, config.webhooks)
 
 
 def counters(config: Config) -> Path:

@@ -66,6 +66,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--restarts", type=int, default=2, help="how often all workers are replaced")
     group.addoption("--cases", type=int, default=10_000, help="how many requests are made up")
     group.addoption("--fault-s", type=float, default=2.0, help="how long an upstream stalls or drops connections")
+    group.addoption("--events", type=int, default=60, help="how many webhook events are told while things break")
     group.addoption("--outage-s", type=float, default=4.0, help="how long Postgres is away, in seconds")
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from gateway.core.envelopes import NotAnEvent, envelope
+from gateway.core.webhook_events import is_webhook_event
 from gateway.ports import SinkDown
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class PositionedSink:
                     return end  # Every sink had all of it, so that it was deleted meanwhile.
                 if stored != start:
                     return stored
+                events = [event for event in events if not is_webhook_event(event)]
                 envelopes = await self._envelopes(events)
                 await self._publish(envelopes)
                 await asyncio.to_thread(_replace, self._file(journal), end)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from gateway.core.deliveries import WebhookStatus
 from gateway.core.keys import KeyStatus
 from gateway.management.bodies import Body, checked
 from gateway.management.key_bodies import Rules
@@ -30,6 +31,8 @@ _FIELDS: Final = {
     "expires": "expiresAt",
     "webhook_url": "webhookUrl",
     "webhook_secret": "webhookSecret",
+    "webhook_events": "webhookEvents",
+    "webhook_status": "webhookStatus",
 }
 """The members of a body by option."""
 _CLEARABLE: Final = {
@@ -37,6 +40,7 @@ _CLEARABLE: Final = {
     "allowed-ips": "allowedIps",
     "expires": "expiresAt",
     "webhook-url": "webhookUrl",
+    "webhook-events": "webhookEvents",
 }
 _OPTIONS: Final = (
     click.option("--description", metavar="TEXT", help="What the key is for."),
@@ -56,11 +60,23 @@ _OPTIONS: Final = (
         help="What its events are signed with; - reads it from standard input, where no process list shows it. "
         "[made when there is a URL]",
     ),
+    click.option(
+        "--webhook-event",
+        "webhook_events",
+        multiple=True,
+        metavar="NAME",
+        help="An event that is sent, e.g. budget.created; several times. [a new key: all]",
+    ),
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, as the API does.")
 account_option = click.option("--account", "account_id", help="The account's id; not needed while there is only one.")
 status_option = click.option("--status", type=click.Choice(list(KeyStatus), case_sensitive=False), help="Its status.")
+webhook_status_option = click.option(
+    "--webhook-status",
+    type=click.Choice([WebhookStatus.ACTIVE, WebhookStatus.PAUSED], case_sensitive=False),
+    help="PAUSED lets its events wait, ACTIVE sends them.",
+)
 clear_option = click.option(
     "--clear", type=click.Choice(list(_CLEARABLE)), multiple=True, help="Take this away from the key; several times."
 )

@@ -22,6 +22,7 @@ from gateway.cli.key_options import (
     description_options,
     json_option,
     status_option,
+    webhook_status_option,
 )
 from gateway.cli.key_output import print_json, print_key, print_new, print_page
 from gateway.cli.run import config_option, load_or_exit
@@ -130,6 +131,7 @@ def show(key_id: str, config_file: Path, *, as_json: bool) -> None:
 @id_argument
 @description_options(needed=False)
 @status_option
+@webhook_status_option
 @clear_option
 @config_option
 @json_option

@@ -28,9 +28,7 @@ _NOT_PUBLIC: Final = (
     IPv4Network("168.63.129.16/32"),  # What Azure tells its machines, at an address like any other.
     IPv4Network("192.0.0.0/24"),  # Not all of it is private to older versions of Python.
     IPv4Network("192.88.99.0/24"),  # Relays of 6to4 (RFC 7526).
-    IPv6Network(
-        "2001::/23"
-    ),  # For protocols (RFC 2928): Teredo, and who maps ports in the network that one is in (PCP).
+    IPv6Network("2001::/23"),  # For protocols (RFC 2928), such as Teredo, and PCP in the network that one is in.
     IPv6Network("3fff::/20"),  # For documentation (RFC 9637), unknown to older versions of Python.
 )
 

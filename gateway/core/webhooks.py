@@ -59,6 +59,8 @@ def webhook_message(delivery_id: str, event: str, at: str, data: bytes) -> Webho
 class Failure(enum.StrEnum):
     """Why a message did not arrive."""
 
+    SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105  # a word for programs
+    """The secret that would sign it cannot be decrypted."""
     URL_NOT_ALLOWED = "url_not_allowed"
     """The URL is none that may be called, since the settings have changed."""
     DNS = "dns"

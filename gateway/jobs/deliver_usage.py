@@ -79,7 +79,7 @@ def usage_delivery(config: Config, database: Database, journal: Journal, telemet
     settler = None
     interval_s = usage.ship_interval_ms / 1000
     if usage.sinks.postgres:
-        sinks[POSTGRES] = sink = PostgresUsageSink(database)
+        sinks[POSTGRES] = sink = PostgresUsageSink(database, config.webhooks.scope)
         settler = OutcomeSettler(sink.outcomes, telemetry, interval_s=interval_s)
     for name, publisher in publishers.items():
         sinks[name] = PositionedSink(name, publisher, directory, usage.sinks.source)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.adapters.secrets.encryption import encryption_of
 from gateway.management.audit import AuditAnswers
 from gateway.management.authentication import authentication
+from gateway.management.deliveries import DeliveryAnswers
 from gateway.management.keys import KeyAnswers
 from gateway.management.openapi.answers import Documents
 from gateway.management.refusals import guarded
@@ -41,6 +42,7 @@ def management_answers(config: Config, database: Database, sender: WebhookSender
     encryption = encryption_of(config.secrets)
     known = authentication(config, database, encryption)
     keys = KeyAnswers(database, known.sessions, encryption, allow_private=config.webhooks.allow_private)
+    deliveries = DeliveryAnswers(database, known.sessions)
     statistics = StatisticsAnswers(database, known.sessions)
     documents = Documents()
     webhook_test = WebhookTest(database, encryption, sender)
@@ -55,6 +57,8 @@ def management_answers(config: Config, database: Database, sender: WebhookSender
         "keys.rotate": keys.rotate,
         "keys.rotate_webhook_secret": keys.rotate_webhook_secret,
         "keys.audit": AuditAnswers(database, known.sessions).page,
+        "keys.deliveries": deliveries.page,
+        "keys.redeliver": deliveries.redeliver,
         "keys.stats": statistics.of_key,
         "usage": statistics.of_account,
         "usage.csv": statistics.of_account_as_csv,

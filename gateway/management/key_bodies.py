@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
 
 from gateway.adapters.postgres.keys import RATE_LIMIT_PER_HOUR
+from gateway.core.deliveries import WebhookStatus
 from gateway.core.keys import KeyStatus
 from gateway.core.network import NetworkSyntaxError, parse_network
 from gateway.core.webhook_secrets import read_secret
@@ -17,11 +19,12 @@ from gateway.core.webhook_urls import check_webhook_url
 from gateway.management.bodies import Body, without_defaults
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
 RATE_LIMIT_MAX: Final = 1_000_000_000
 NAME_MAX_CHARACTERS: Final = 100
 ACCOUNT_ID_MAX_CHARACTERS: Final = 100
+EVENT_MAX_CHARACTERS: Final = 100
 GRACE_MAX_S: Final = 30 * 86_400
 WEBHOOK_GRACE_S: Final = 86_400
 LIMIT_DEFAULT: Final = 20
@@ -29,6 +32,8 @@ LIMIT_MAX: Final = 100
 PAGE_MAX: Final = 1_000_000_000
 SCOPE_SCHEMA: Final = "Scope"
 """The schema of a scope's name in the API's document, which is made of the configuration."""
+
+Choice = TypeVar("Choice", bound=StrEnum)
 
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 _TIME_MAX_CHARACTERS: Final = 40
@@ -112,12 +117,16 @@ def _account(account_id: str, validation: ValidationInfo) -> str:
     return account_id
 
 
-def _status(value: Any) -> KeyStatus:
-    try:
-        return KeyStatus(value)
-    except ValueError:
-        message = f"must be one of {', '.join(KeyStatus)}"
-        raise ValueError(message) from None
+def one_of(kind: type[Choice], *allowed: Choice) -> Callable[[Any], Choice]:
+    """Give what reads a member of *kind*, only of those *allowed* where some are given."""
+
+    def read(value: Any) -> Choice:
+        if value in (allowed or list(kind)):
+            return kind(value)
+        message = f"must be one of {', '.join(allowed or kind)}"
+        raise ValueError(message)
+
+    return read
 
 
 def _whole(text: Any) -> int:
@@ -152,6 +161,7 @@ Expiry = Annotated[
     BeforeValidator(_moment),
     Field(description="When the key ends: ISO 8601 with an offset, in the future; null is never."),
 ]
+EventName = Annotated[str, Field(min_length=1, max_length=EVENT_MAX_CHARACTERS, pattern=r"^[a-z_]+(\.[a-z_]+)+$")]
 WebhookUrl = Annotated[
     Annotated[str, AfterValidator(_url)] | None,
     Field(description="The https URL that events are sent to; it must not lead to a private address."),
@@ -165,7 +175,17 @@ WebhookSecret = Annotated[
         "once, when there is a webhookUrl and this is not given.",
     ),
 ]
-Status = Annotated[KeyStatus, BeforeValidator(_status)]
+WebhookEvents = Annotated[
+    Annotated[list[EventName], Field(min_length=1, max_length=100), AfterValidator(_distinct)] | None,
+    Field(description="Names of the events that the webhook gets; null is all."),
+]
+Status = Annotated[KeyStatus, BeforeValidator(one_of(KeyStatus))]
+ChosenWebhookStatus = Annotated[
+    WebhookStatus,
+    BeforeValidator(one_of(WebhookStatus, WebhookStatus.ACTIVE, WebhookStatus.PAUSED)),
+    WithJsonSchema({"type": "string", "enum": [WebhookStatus.ACTIVE, WebhookStatus.PAUSED]}),
+    Field(description="PAUSED lets events wait; ACTIVE sends them, and what has waited."),
+]
 AccountId = Annotated[str, Field(min_length=1, max_length=ACCOUNT_ID_MAX_CHARACTERS)]
 Page = Annotated[int, Field(ge=1, le=PAGE_MAX, description="The number of the page, from 1."), BeforeValidator(_whole)]
 PageLimit = Annotated[
@@ -195,6 +215,7 @@ class CreateBody(_Described):
     expires_at: Expiry = None
     webhook_url: WebhookUrl = None
     webhook_secret: WebhookSecret = None
+    webhook_events: WebhookEvents = None
     account_id: Annotated[
         Annotated[AccountId, AfterValidator(_account)] | None,
         Field(description="The account whose key it becomes; for admins only."),
@@ -216,6 +237,8 @@ class UpdateBody(_Described):
     expires_at: Expiry = None
     webhook_url: WebhookUrl = None
     webhook_secret: WebhookSecret = None
+    webhook_events: WebhookEvents = None
+    webhook_status: ChosenWebhookStatus = WebhookStatus.ACTIVE
 
 
 class AuditQuery(Body):

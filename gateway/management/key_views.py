@@ -26,6 +26,8 @@ def shown(key: StoredKey) -> dict[str, Any]:
         "allowedIps": None if key.allowed_ips is None else list(key.allowed_ips),
         "expiresAt": _time(key.expires_at),
         "webhookUrl": key.webhook_url,
+        "webhookEvents": None if key.webhook_events is None else list(key.webhook_events),
+        "webhookStatus": None if key.webhook_url is None else key.webhook_status,
         "createdAt": _time(key.created_at),
         "updatedAt": _time(key.updated_at),
         "lastUsedAt": _time(key.last_used_at),
@@ -35,7 +37,8 @@ def shown(key: StoredKey) -> dict[str, Any]:
 def shown_once(created: CreatedKey, webhook_secret: bytes | None) -> dict[str, Any]:
     """Show a key with its new secret, and its *webhook_secret* where that is new too."""
     view = {**shown(created.stored), "key": created.key}
-    del view["updatedAt"], view["lastUsedAt"]
+    for later in ("updatedAt", "lastUsedAt", "webhookEvents", "webhookStatus"):
+        del view[later]
     if webhook_secret is not None:
         view["webhookSecret"] = show_secret(webhook_secret)
     return view

@@ -99,6 +99,11 @@ def no_such_key() -> Refused:
     return Refused(Refusal(404, "not_found", "No such API key"))
 
 
+def no_such_delivery() -> Refused:
+    """Refuse the id of a delivery that does not exist, or that is another key's."""
+    return Refused(Refusal(404, "not_found", "No such delivery"))
+
+
 def conflict(message: str, details: Mapping[str, Any] | None = None) -> Refused:
     """Refuse a change that the present state does not allow."""
     return Refused(Refusal(409, "conflict", message, details))

@@ -20,6 +20,7 @@ from gateway.adapters.http.faults import UpstreamFault
 from gateway.core.headers import RemovedNames, passed_lines, rate_limit_lines, wants_trailers
 from gateway.core.websocket import UPGRADE_LINES
 from gateway.proxy.body import ClientGone, framed_body
+from gateway.proxy.emit import emitting
 from gateway.proxy.incoming import Incoming
 from gateway.proxy.outbound import outbound_head, wanted_host
 from gateway.proxy.respond import CLOSES, GOES_ON, REASONS, connection_line, reset_at_end
@@ -84,6 +85,8 @@ class Forwarder:
         answer = await upstream.forward(record.method, head, body, route.timeouts, upgrade=upgrade)
         record.upstream_us = int((perf_counter() - asked) * 1_000_000)
         record.status = answer.status
+        if route.emits:
+            answer = emitting(answer, record, self._journal, self._moments)
         try:
             if answer.complete and not (record.trailers and answer.trailers):
                 return self._pass_on(request, record, answer)

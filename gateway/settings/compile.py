@@ -56,6 +56,8 @@ BUILT_IN_ROUTES: Final = (
     _built_in("keys.rotate", "POST", "/api-keys/{id}/rotate", "keys.rotate"),
     _built_in("keys.webhook_secret", "POST", "/api-keys/{id}/webhook-secret/rotate", "keys.rotate_webhook_secret"),
     _built_in("keys.audit", "GET", "/api-keys/{id}/audit", "keys.audit"),
+    _built_in("keys.deliveries", "GET", "/api-keys/{id}/deliveries", "keys.deliveries"),
+    _built_in("keys.redeliver", "POST", "/api-keys/{id}/deliveries/{deliveryId}/redeliver", "keys.redeliver"),
     _built_in("keys.stats", "GET", "/api-keys/{id}/stats", "keys.stats"),
     _built_in("usage.get", "GET", "/usage", "usage"),
     _built_in("usage.csv", "GET", "/usage.csv", "usage.csv"),

@@ -36,7 +36,7 @@ def broken_rules(document: Document) -> Iterator[Finding]:
         yield from _access(path, route)
         yield from _destination(path, route)
         yield from _limits(path, route)
-        yield from _emits(path, route)
+        yield from _emits(path, route, document)
         yield from _oddities(path, route)
         yield from _carried(path, route)
     yield from _never_matching(routes, document)
@@ -133,12 +133,22 @@ def _limits(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:
             yield (*path, "limits", position), f"{where} counts by address on a route with a scope; expected by: key"
 
 
-def _emits(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:
+def _emits(path: Path, route: Mapping[str, Any], document: Document) -> Iterator[Finding]:
     methods = with_head(method for method in _sequence(route.get("methods")) if isinstance(method, str))
     for method in _mapping(route.get("emits")):
         if method in get_args(Method) and method not in methods:
             what = f"routes[{path[1]}].emits names {method}, which the route does not take"
             yield (*path, "emits", method), f"{what}; expected one of {', '.join(sorted(methods))}"
+    if not route.get("emits"):
+        return
+    if as_switch(route.get("public")) is True:
+        what = f"routes[{path[1]}].emits is on a public route, whose requests belong to no account"
+        yield (*path, "emits"), f"{what}; expected scope: NAME, or that the backend posts its events to /events"
+    if route.get("upstream") is None:
+        yield (*path, "emits"), f"routes[{path[1]}].emits is for an upstream's answers; expected upstream: NAME"
+    if as_switch(_get(_get(_get(document.value, "usage"), "sinks"), "postgres")) is False:
+        what = f"routes[{path[1]}].emits needs usage.sinks.postgres, by which its events are delivered"
+        yield (*path, "emits"), f"{what}; expected it on, or no emits"
 
 
 def _oddities(path: Path, route: Mapping[str, Any]) -> Iterator[Finding]:

@@ -33,6 +33,7 @@ from gateway.settings.stores import Postgres, Redis, Secrets, Usage
 from gateway.settings.tls import Tls  # noqa: TC001  # pydantic reads the annotations
 from gateway.settings.traffic import Cors, RouteSettings  # noqa: TC001  # as above
 from gateway.settings.upstreams import Upstream  # noqa: TC001  # as above
+from gateway.settings.webhooks import Webhooks
 
 REMOVED_HEADERS = (
     "X-Consumer-*",
@@ -201,13 +202,6 @@ class Sidecar(Section):
             message = "sidecar.report_path lies at or below sidecar.path; expected a path of its own"
             raise ValueError(message)
         return self
-
-
-class Webhooks(Section):
-    """Calls to the webhooks of keys."""
-
-    allow_private: Switch = False
-    """Whether webhooks may be plain http and at private addresses. For development only."""
 
 
 class Drain(Section):

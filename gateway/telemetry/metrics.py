@@ -112,9 +112,11 @@ UPSTREAM_CONNECT_FAILURES: Final = _counter(
 UPSTREAM_RESOLVE_FAILURES: Final = _counter(
     "gateway_upstream_resolve_failures_total", "Look-ups of a target's name that failed.", "upstream", "target"
 )
-EVENTS: Final = _counter("gateway_usage_events_total", "Usage events, and outcomes of them, written to the journal.")
+EVENTS: Final = _counter(
+    "gateway_usage_events_total", "Usage events, outcomes of them, and webhook events, written to the journal."
+)
 EVENTS_SHIPPED: Final = _counter(
-    "gateway_usage_events_shipped_total", "Usage events, and outcomes of them, brought to a sink.", "sink"
+    "gateway_usage_events_shipped_total", "Usage events, and what else is in the journal, brought to a sink.", "sink"
 )
 EVENTS_DROPPED: Final = _counter(
     "gateway_usage_events_dropped_total", "Usage events that a sink never gets: no space, or corrupt.", "sink"
@@ -132,6 +134,22 @@ SINK_LAG: Final = _gauge(
     merge="max",
 )
 SHIP_FAILURES: Final = _counter("gateway_usage_ship_failures_total", "Attempts to reach a sink that failed.", "sink")
+WEBHOOK_ATTEMPTS: Final = _counter(
+    "gateway_webhook_attempts_total",
+    "Attempts to deliver a webhook: delivered, failed (to be tried again), dead (given up).",
+    "result",
+)
+WEBHOOKS_PENDING: Final = _gauge(
+    "gateway_webhook_deliveries_pending", "Webhook deliveries of all instances that are still to be made.", merge="max"
+)
+WEBHOOKS_LATE: Final = _gauge(
+    "gateway_webhook_late_seconds",
+    "For how long the first webhook delivery has been due to a receiver that has not been failing.",
+    merge="max",
+)
+WEBHOOKS_STOPPED: Final = _gauge(
+    "gateway_webhooks_stopped", "Keys of all instances whose webhook is paused or disabled.", merge="max"
+)
 OUTCOME_REPORTS: Final = _counter(
     "gateway_outcome_reports_total",
     "Reports of proxies: accepted, malformed, late (a day after the request) or dropped (no room, or too many).",
@@ -222,6 +240,10 @@ METRICS: Final = (
     JOURNAL_BYTES,
     SINK_LAG,
     SHIP_FAILURES,
+    WEBHOOK_ATTEMPTS,
+    WEBHOOKS_PENDING,
+    WEBHOOKS_LATE,
+    WEBHOOKS_STOPPED,
     OUTCOME_REPORTS,
     OUTCOMES_SETTLED,
     POSTGRES_UP,

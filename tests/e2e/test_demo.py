@@ -17,6 +17,7 @@ from gateway.embedded import placement
 from gateway.embedded.listening import LOOPBACK
 from tests.demos import DemoProcess, wait_until
 from tests.servers import gone
+from tests.webhook_receivers import WHSEC, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 _BUDGETS = "/v1/api/public/budgets"
+_CUSTOMER = {"firstName": "Ada", "lastName": "L"}
+_PRODUCT = {"productCode": "P1", "description": "A thing", "price": 2}
 _CONTROL_CODES = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 
 
@@ -93,6 +96,37 @@ def test_demo_serves_all_that_its_ready_file_names(running: DemoProcess) -> None
     assert len(ready["pids"]["workers"]) >= 1
     for pid in pids(ready):
         os.kill(pid, 0)
+
+
+def test_writes_to_the_backends_are_announced_to_webhooks(running: DemoProcess) -> None:
+    ready, receiver = running.ready, Receiver()
+    login = {"email": ready["email"], "password": ready["password"]}
+    token = requests.post(f"{ready['url']}/auth/login", json=login, timeout=5).json()["token"]
+    wanted = {"name": "Told", "scopes": ["WEBHOOKS"], "webhookUrl": receiver.url, "webhookSecret": WHSEC}
+    made = requests.post(
+        f"{ready['url']}/api-keys", json=wanted, headers={"Authorization": f"Bearer {token}"}, timeout=5
+    ).json()
+    session = requests.Session()
+    session.headers["Authorization"] = f"Bearer {ready['key']}"
+    expected = []
+    for things, thing in (("budgets", {"customerId": 1, "total": 5}), ("customers", _CUSTOMER), ("products", _PRODUCT)):
+        path = f"{ready['url']}/v1/api/public/{things}"
+        answer = session.post(path, json=thing, timeout=5)
+        assert answer.status_code == 201, answer.text
+        made_thing = answer.json()["data"]
+        changed = session.put(f"{path}/{made_thing['id']}", json=thing, timeout=5).json()["data"]
+        assert session.delete(f"{path}/{made_thing['id']}", timeout=5).status_code == 204
+        gone = {"id": str(made_thing["id"]), "path": f"/api/public/{things}/{made_thing['id']}"}
+        for what, data in (("created", made_thing), ("updated", changed), ("deleted", gone)):
+            expected.append((f"{things[:-1]}.{what}", data))
+    try:
+        assert wait_until(lambda: len(receiver.messages) == len(expected), 10)
+        told = [(message["event"], message["data"]) for message in receiver.messages]
+        assert sorted(told, key=repr) == sorted(expected, key=repr)
+    finally:
+        receiver.close()
+        url = f"{ready['url']}/api-keys/{made['id']}"
+        assert requests.delete(url, headers={"Authorization": f"Bearer {token}"}, timeout=5).status_code == 204
 
 
 def test_output_that_is_no_terminal_has_no_control_codes_and_shows_lines_to_paste(running: DemoProcess) -> None:

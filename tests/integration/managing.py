@@ -68,6 +68,7 @@ class Managing:
         value: Any = None,
         *,
         key_id: str = "",
+        below: tuple[str, ...] = (),
         query: str = "",
         headers: Mapping[str, str] | None = None,
         principal: Principal | None = None,
@@ -78,7 +79,7 @@ class Managing:
         sent = {"content-type": "application/json", **(headers or {})}
         if self.token is not None:
             sent.setdefault("authorization", f"Bearer {self.token}")
-        segments = ("api-keys", key_id) if key_id else ("api-keys",)
+        segments = ("api-keys", key_id, *below) if key_id else ("api-keys",)
         asked = asked_with(
             body,
             sent,

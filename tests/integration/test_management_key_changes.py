@@ -73,7 +73,7 @@ async def test_a_key_is_read_without_anything_secret(ada: Managing) -> None:
     made = await ada.told(201, "keys.create", PAGE_EXAMPLE)
     told = await ada.told(200, "keys.get", key_id=made["id"])
     assert set(made) - set(told) == {"key", "webhookSecret"}
-    assert set(told) - set(made) == {"updatedAt", "lastUsedAt"}
+    assert set(told) - set(made) == {"updatedAt", "lastUsedAt", "webhookEvents", "webhookStatus"}
     assert told["lastUsedAt"] is None
 
 

@@ -86,7 +86,7 @@ def test_a_reader_can_do_all_that_the_page_shows(gateway: Gateway, client: Clien
     assert [shown.items() <= key.items() for key in listed["data"]] == [True]
     got = reader.do(examples.GET, 200, key_id).json
     assert shown.items() <= got.items()
-    assert got.keys() == {*shown, "updatedAt", "lastUsedAt"}
+    assert got.keys() == {*shown, "updatedAt", "lastUsedAt", "webhookEvents", "webhookStatus"}
     assert made["key"] not in json.dumps([listed, got])
 
     changed = reader.do(examples.UPDATE, 200, key_id).json

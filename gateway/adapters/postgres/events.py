@@ -1,7 +1,8 @@
 """The usage sink: events go to Postgres in batches, together with how far their journal has been read.
 
 Both are in one transaction, so a batch that is sent again after a crash is recognised and written once. Postgres reads
-the events' JSON itself: no core that serves requests is spent on it.
+the events' JSON itself: no core that serves requests is spent on it. Webhook events, which stand in the same journal,
+go to their outbox in the same transaction.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from gateway.adapters.postgres.connection import reason
 from gateway.adapters.postgres.outcomes import PostgresOutcomes
 from gateway.adapters.postgres.partitions import FIRST_DAY, LAST_DAY, TABLE, has_partition, make_partition
 from gateway.adapters.postgres.pool import DatabaseDown
+from gateway.adapters.postgres.webhook_events import WEBHOOK_SCOPE, store_webhook_events
 from gateway.core.outcomes import is_outcome
+from gateway.core.webhook_events import is_webhook_event
 from gateway.ports import SinkDown
 
 if TYPE_CHECKING:
@@ -91,9 +94,10 @@ class PostgresUsageSink:
     *refused* counts events that can never be stored: they are passed over, and never block the others.
     """
 
-    def __init__(self, database: Database) -> None:
-        """Take the database."""
+    def __init__(self, database: Database, webhook_scope: str = WEBHOOK_SCOPE) -> None:
+        """Take the database, and the scope that keys need to be told of webhook events."""
         self._database = database
+        self._webhook_scope = webhook_scope
         self._days: set[date] = set()
         self.outcomes = PostgresOutcomes(database)
         self.refused = 0
@@ -113,8 +117,9 @@ class PostgresUsageSink:
         When the stored position is not *start* nothing is written, and the stored position is given.
         """
         outcomes = [record for record in events if is_outcome(record)]
-        if outcomes:
-            events = [record for record in events if not is_outcome(record)]
+        announced = [record for record in events if is_webhook_event(record)]
+        if outcomes or announced:
+            events = [record for record in events if not (is_outcome(record) or is_webhook_event(record))]
         try:
             async with self._database.connection(WRITE_TIMEOUT_S) as connection:
                 await self._make_partitions(connection, _days(events))
@@ -125,6 +130,8 @@ class PostgresUsageSink:
                     refused = await _store(connection, events)
                     if outcomes:
                         await self.outcomes.keep(connection, outcomes)
+                    if announced:
+                        refused += await store_webhook_events(connection, announced, self._webhook_scope)
                     await connection.execute(
                         "UPDATE journal_offsets SET position = $2, updated_at = now() WHERE journal = $1", journal, end
                     )

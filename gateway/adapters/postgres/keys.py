@@ -14,6 +14,7 @@ import asyncpg
 from gateway.adapters.postgres.accounts import NoSuchAccount
 from gateway.adapters.postgres.ids import new_id
 from gateway.core.credentials import PREFIX_CHARACTERS, RANDOM_CHARACTERS, digest, issue
+from gateway.core.deliveries import WebhookStatus
 from gateway.core.keys import KeyStatus, may_become
 
 if TYPE_CHECKING:
@@ -26,14 +27,15 @@ RATE_LIMIT_PER_HOUR: Final = 1000
 CHANGEABLE: Final = frozenset(
     {
         *("name", "description", "scopes", "rate_limit_per_hour", "algorithm", "status", "allowed_ips", "expires_at"),
-        *("webhook_url", "webhook_secret", "webhook_secret_key_id"),
+        *("webhook_url", "webhook_secret", "webhook_secret_key_id", "webhook_events", "webhook_status"),
     }
 )
 """The columns that `update_key` may change."""
 
 SHOWN_COLUMNS: Final = """
 k.id, k.account_id, k.name, k.description, coalesce(s.prefix, '') AS prefix, k.scopes, k.rate_limit_per_hour,
-k.algorithm, k.status, k.allowed_ips, k.expires_at, k.webhook_url, k.created_at, k.updated_at, k.last_used_at
+k.algorithm, k.status, k.allowed_ips, k.expires_at, k.webhook_url, k.webhook_events, k.webhook_status,
+k.created_at, k.updated_at, k.last_used_at
 """
 """What `stored_key` reads, of api_keys k and the current secret s."""
 
@@ -71,6 +73,7 @@ class NewKey:
     webhook_url: str | None = None
     webhook_secret: bytes | None = field(default=None, repr=False)
     webhook_secret_key_id: str | None = None
+    webhook_events: Sequence[str] | None = None
     id: str = field(default_factory=new_key_id)
 
 
@@ -90,6 +93,8 @@ class StoredKey:
     allowed_ips: tuple[str, ...] | None
     expires_at: datetime | None
     webhook_url: str | None
+    webhook_events: tuple[str, ...] | None
+    webhook_status: WebhookStatus
     created_at: datetime
     updated_at: datetime
     last_used_at: datetime | None
@@ -105,11 +110,13 @@ class CreatedKey:
 
 def stored_key(row: asyncpg.Record) -> StoredKey:
     """Read a row of SHOWN_COLUMNS."""
-    allowed = row["allowed_ips"]
+    allowed, events = row["allowed_ips"], row["webhook_events"]
     changes = {
         "scopes": tuple(row["scopes"]),
         "status": KeyStatus(row["status"]),
         "allowed_ips": None if allowed is None else tuple(allowed),
+        "webhook_events": None if events is None else tuple(events),
+        "webhook_status": WebhookStatus(row["webhook_status"]),
     }
     return StoredKey(**{**row, **changes})
 
@@ -120,11 +127,11 @@ async def create_key(connection: Connection, new: NewKey) -> CreatedKey:
         try:
             await connection.execute(
                 "INSERT INTO api_keys (id, account_id, name, description, scopes, rate_limit_per_hour, algorithm,"
-                " allowed_ips, expires_at, webhook_url, webhook_secret, webhook_secret_key_id)"
-                " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                " allowed_ips, expires_at, webhook_url, webhook_secret, webhook_secret_key_id, webhook_events)"
+                " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
                 *(new.id, new.account_id, new.name, new.description, new.scopes, new.rate_limit_per_hour),
                 *(new.algorithm, new.allowed_ips, new.expires_at, new.webhook_url),
-                *(new.webhook_secret, new.webhook_secret_key_id),
+                *(new.webhook_secret, new.webhook_secret_key_id, new.webhook_events),
             )
         except asyncpg.ForeignKeyViolationError as error:
             raise NoSuchAccount(new.account_id) from error

@@ -32,7 +32,13 @@ _SHOWN: Final[dict[str, Any]] = {
     "status": "ACTIVE",
     "createdAt": _MADE,
 }
-_KEY: Final[dict[str, Any]] = {**_SHOWN, "updatedAt": _MADE, "lastUsedAt": None}
+_KEY: Final[dict[str, Any]] = {
+    **_SHOWN,
+    "webhookEvents": None,
+    "webhookStatus": "ACTIVE",
+    "updatedAt": _MADE,
+    "lastUsedAt": None,
+}
 _NEW: Final[dict[str, Any]] = {
     **_SHOWN,
     "key": "bk_live_1234567890abcdef1234567890abcdef",
@@ -58,6 +64,18 @@ _SUMS: Final[dict[str, Any]] = {
     "p95ResponseTime": 611.9,
     "p99ResponseTime": 902.4,
     "unknownRequests": 0,
+}
+_DELIVERY: Final[dict[str, Any]] = {
+    "id": "delivery_0b6f3c1e5d2a4f7c9e8b7a6d5c4b3a29",
+    "event": "budget.created",
+    "eventId": "019b2f00-5c3a-7d41-8e2f-3a4b5c6d7e8f",
+    "timestamp": _MADE,
+    "status": "PENDING",
+    "attempts": 1,
+    "nextAttemptAt": "2027-01-15T08:00:15.000Z",
+    "finishedAt": None,
+    "createdAt": _MADE,
+    "history": [{"at": _MADE, "statusCode": 500, "durationMs": 12, "failure": "status"}],
 }
 _PAGINATION: Final = {"page": 1, "limit": 20, "total": 1, "hasMore": False}
 _TOKEN: Final = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1c2VyIn0.c2lnbmF0dXJl"  # noqa: S105  # nobody's
@@ -93,6 +111,8 @@ EXAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
         "RotateBody": {"graceSeconds": 3600},
         "RotateWebhookSecretBody": {"graceSeconds": 86400},
         "AuditPageView": {"data": [_ENTRY], "pagination": _PAGINATION},
+        "DeliveryPageView": {"data": [_DELIVERY], "pagination": _PAGINATION},
+        "DeliveryView": _DELIVERY,
         "StatisticsView": {
             "period": "7d",
             **_SUMS,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from gateway.management.deliveries import DeliveriesQuery
 from gateway.management.key_bodies import (
     AuditQuery,
     CreateBody,
@@ -19,8 +20,8 @@ from gateway.management.key_bodies import (
     UpdateBody,
 )
 from gateway.management.login import LoginBody
+from gateway.management.openapi import delivery_views, usage_views, views
 from gateway.management.openapi import refusals as known
-from gateway.management.openapi import usage_views, views
 from gateway.management.statistics import StatisticsQuery, UsageQuery
 from gateway.management.webhook_test import WebhookTestBody
 
@@ -112,7 +113,15 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
             answer=views.NewKeyView,
             sends=("Idempotency-Replayed",),
             refusals=(known.CONFLICT,),
-            links=("keys.get", "keys.update", "keys.delete", "keys.rotate", "keys.audit", "keys.stats"),
+            links=(
+                "keys.get",
+                "keys.update",
+                "keys.delete",
+                "keys.rotate",
+                "keys.audit",
+                "keys.deliveries",
+                "keys.stats",
+            ),
         ),
         "keys.list": Operation(
             tag="API keys",
@@ -187,6 +196,27 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
             path=_KEY_ID,
             query=AuditQuery,
             answer=views.AuditPageView,
+            refusals=(known.NO_SUCH_KEY,),
+        ),
+        "keys.deliveries": Operation(
+            tag="Webhooks",
+            summary="See the webhooks of a key",
+            description="A page of what was sent to the key's webhook, waits to be sent or was given up, newest first.",
+            login=True,
+            path=_KEY_ID,
+            query=DeliveriesQuery,
+            answer=delivery_views.DeliveryPageView,
+            refusals=(known.NO_SUCH_KEY,),
+        ),
+        "keys.redeliver": Operation(
+            tag="Webhooks",
+            summary="Send a webhook again",
+            description="Has a delivery made again, whatever came of it, with the same `webhook-id` and body, and as "
+            "many attempts as a new one has. While the webhook is not `ACTIVE` it waits.",
+            login=True,
+            path={**_KEY_ID, "deliveryId": "The id of the delivery, which is its `webhook-id`."},
+            status=202,
+            answer=delivery_views.DeliveryView,
             refusals=(known.NO_SUCH_KEY,),
         ),
         "keys.stats": Operation(

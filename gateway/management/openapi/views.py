@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from gateway.core.deliveries import WebhookStatus  # noqa: TC001  # pydantic reads the annotations
 from gateway.core.keys import KeyStatus  # noqa: TC001  # pydantic reads the annotations
 from gateway.core.webhooks import Failure  # noqa: TC001  # as above
 from gateway.management.bodies import without_defaults
@@ -109,6 +110,11 @@ class _KeyView(View):
 class KeyView(_KeyView):
     """An API key, without anything secret."""
 
+    webhook_events: list[str] | None
+    """The events that are sent; null is all."""
+    webhook_status: WebhookStatus | None
+    """Whether they are sent: PAUSED by the owner, or because nothing arrived for days; DISABLED because the receiver
+    answered 410. Until it is ACTIVE again they wait. Null without a URL."""
     updated_at: Moment
     """When it was changed last."""
     last_used_at: Moment | None

@@ -113,19 +113,22 @@ def test_limits_are_named_after_their_route_and_follow_its_algorithm(loaded: Loa
             "    body_max_bytes: 0\n    limits:\n"
             "      - {requests: 5, per: second, by: address}\n      - {requests: 60, per: minute, by: address}\n"
             "  - name: y\n    methods: [POST]\n    path: /y\n    scope: READ\n    answer: webhooks.test\n"
-            "    algorithm: token_bucket\n    limits: [{requests: 7, per: hour}]\n    emits: {POST: thing.made}\n"
+            "    algorithm: token_bucket\n    limits: [{requests: 7, per: hour}]\n"
+            "  - name: z\n    methods: [POST]\n    path: /z\n    scope: READ\n    upstream: things\n"
+            "    emits: {POST: thing.made}\n"
             "limits: {algorithm: sliding_window, on_error: closed}\n"
         )
     )
     window, bucket = Algorithm.SLIDING_WINDOW, Algorithm.TOKEN_BUCKET
-    x, y = _route(snapshot, "x"), _route(snapshot, "y")
+    x, y, z = (_route(snapshot, name) for name in "xyz")
     assert x.limits == (
         Limit("x:1", 5, 1_000, window, LimitBy.ADDRESS),
         Limit("x:2", 60, 60_000, window, LimitBy.ADDRESS),
     )
     assert (x.public, x.scope, x.algorithm, x.body_max_bytes) == (True, None, None, 0)
     assert y.limits == (Limit("y:1", 7, 3_600_000, bucket, LimitBy.KEY),)
-    assert (y.algorithm, y.answer, y.upstream, y.emits) == (bucket, "webhooks.test", None, {"POST": "thing.made"})
+    assert (y.algorithm, y.answer, y.upstream, y.emits) == (bucket, "webhooks.test", None, {})
+    assert z.emits == {"POST": "thing.made"}
     assert (snapshot.algorithm, snapshot.on_limiter_error) == (window, "closed")
 
 

@@ -89,6 +89,19 @@ WRONG = [
         ["routes[1].emits names POST, which the route does not take; expected one of GET, HEAD"],
     ),
     (
+        "{name: x, methods: [POST], path: /x, public: true, upstream: things, emits: {POST: thing.made}}",
+        [
+            (
+                "routes[1].emits is on a public route, whose requests belong to no account; expected scope: NAME, or "
+                "that the backend posts its events to /events"
+            )
+        ],
+    ),
+    (
+        "{name: x, methods: [POST], path: /x, scope: READ, answer: webhooks.test, emits: {POST: thing.made}}",
+        ["routes[1].emits is for an upstream's answers; expected upstream: NAME"],
+    ),
+    (
         f"{{{KEYED}, emits: {{GET: thing.read, FETCH: thing.read}}}}",
         ['routes[1].emits.FETCH "FETCH" is not known; did you mean PATCH?; expected ' + METHODS],
     ),
@@ -166,6 +179,14 @@ def test_rules_are_checked_although_other_settings_of_the_route_are_wrong(proble
         "routes[0].emits is a list; expected a mapping",
     ):
         assert any(part in problem for problem in found), part
+
+
+def test_what_routes_emit_needs_the_sink_that_delivers_it(problems: Problems) -> None:
+    sinks = "usage: {sinks: {postgres: false, json_lines: {}}}\n"
+    (found,) = problems(_with(f"{{{KEYED}, emits: {{GET: thing.read}}}}") + sinks)
+    assert found.endswith(
+        "routes[0].emits needs usage.sinks.postgres, by which its events are delivered; expected it on, or no emits"
+    )
 
 
 @pytest.mark.parametrize("junk", ["", "text", "[]", "7"])
