@@ -14,6 +14,9 @@ help: ## Show this help
 run: $(VENV)/embedded.stamp ## Run everything on this machine: databases, backends, gateway (ARGS="--port 8081")
 	@exec $(BIN)/gateway demo $(ARGS)
 
+# Most tests wait for something now and then: half as many processes again as there are cores keep those busy.
+AT_ONCE := $(shell echo $$((($$(nproc 2>/dev/null || echo 2) * 3 + 1) / 2)))
+
 # Tests start many processes: each is a third cheaper when it finds its modules compiled.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/dev.stamp ## Run all tests (ARGS="tests/unit -k bucket")
@@ -24,7 +27,7 @@ else
 	$(BIN)/pytest -q -n auto tests/unit tests/house --cov --cov-fail-under=99 || status=1; \
 	$(BIN)/coverage report --include='gateway/core/*' --fail-under=100 --format=total >/dev/null || \
 		{ echo "gateway/core is not covered completely" >&2; status=1; }; \
-	$(BIN)/pytest -q -n auto tests --ignore=tests/unit --ignore=tests/house || status=1; \
+	$(BIN)/pytest -q -n $(AT_ONCE) tests --ignore=tests/unit --ignore=tests/house || status=1; \
 	exit $$status
 endif
 

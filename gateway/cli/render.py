@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from gateway.settings.schema import Config, GrpcListener, Listener
+    from gateway.settings.listeners import Listener
+    from gateway.settings.schema import Config, GrpcListener
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # listened on, not connected to
 

@@ -13,16 +13,22 @@ from urllib.parse import SplitResult, urlsplit
 
 URL_MAX_CHARACTERS: Final = 2048
 
+_PORT_HTTPS: Final = 443
+_PORT_UNPRIVILEGED: Final = 1024
+_AUTHORITY: Final = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(:[0-9]*)?")
+"""A host and a port (RFC 3986 section 3.2); older versions of Python take text before and behind brackets."""
 _CHARACTERS: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 _NAME: Final = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*)(\.[A-Za-z0-9_]([A-Za-z0-9_-]*))*")
 _NUMERIC: Final = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
-_TRANSLATED: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"), IPv6Network("::/96"))
+_TRANSLATED: Final = IPv6Network("64:ff9b::/96")
+"""NAT64 (RFC 6052). Where the IPv4 address stands in 64:ff9b:1::/48 (RFC 8215) only its network knows: not public."""
 _UNICAST: Final = IPv6Network("2000::/3")
 """All that has been given out of IPv6 (RFC 4291 section 2.4); Python takes some of the rest for public."""
 _NOT_PUBLIC: Final = (
     IPv4Network("168.63.129.16/32"),  # What Azure tells its machines, at an address like any other.
     IPv4Network("192.0.0.0/24"),  # Not all of it is private to older versions of Python.
     IPv4Network("192.88.99.0/24"),  # Relays of 6to4 (RFC 7526).
+    IPv6Network("2001::/23"),  # For protocols (RFC 2928), such as Teredo, and PCP in the network that one is in.
     IPv6Network("3fff::/20"),  # For documentation (RFC 9637), unknown to older versions of Python.
 )
 
@@ -44,8 +50,12 @@ def check_webhook_url(url: str, *, allow_private: bool) -> None:
     if "#" in url:
         message = "must not contain a fragment"
         raise WebhookUrlError(message)
-    if port == 0:
-        message = "must not name port 0"
+    if _AUTHORITY.fullmatch(parts.netloc) is None:
+        message = "must name a host"
+        raise WebhookUrlError(message)
+    if port == 0 or not (allow_private or port is None or port == _PORT_HTTPS or port >= _PORT_UNPRIVILEGED):
+        # The other ones belong to services such as mail, which nobody shall be able to probe from here.
+        message = "must name port 443, or one from 1024 on"
         raise WebhookUrlError(message)
     _check_host(parts.hostname or "", bracketed="[" in parts.netloc, allow_private=allow_private)
 
@@ -94,9 +104,9 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def _inner(address: IPv6Address) -> IPv4Address | None:
-    """Find the IPv4 address that an IPv6 one leads to: mapped, 6to4, NAT64 (RFC 6052, RFC 8215), compatible."""
+    """Find the IPv4 address that an IPv6 one leads to: mapped, 6to4, NAT64."""
     inner = address.ipv4_mapped or address.sixtofour
-    if inner is None and any(address in network for network in _TRANSLATED):
+    if inner is None and address in _TRANSLATED:
         inner = IPv4Address(int(address) & 0xFFFFFFFF)
     return inner
 

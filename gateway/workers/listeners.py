@@ -15,7 +15,7 @@ from gateway.settings.fields import split_syslog
 from gateway.settings.schema import Sidecar
 
 if TYPE_CHECKING:
-    from gateway.settings.schema import Listen, Listener
+    from gateway.settings.listeners import Listen, Listener
 
 SOCKET_MODE: Final = 0o660
 """For the gateway's user and group: whoever can connect may ask for any decision."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 from dataclasses import dataclass
@@ -123,8 +124,7 @@ class WorkerProcess:
 
     async def drain(self, timeout_s: float) -> None:
         """Have it finish what it began and end; one that takes longer than *timeout_s* is killed."""
-        if not self.ended.done():
-            self._process.send_signal(signal.SIGTERM)
+        self._signal(signal.SIGTERM)
         await self.expire(timeout_s)
 
     async def expire(self, timeout_s: float) -> None:
@@ -136,9 +136,13 @@ class WorkerProcess:
 
     async def kill(self) -> None:
         """End it at once."""
-        if not self.ended.done():
-            self._process.kill()
+        self._signal(signal.SIGKILL)
         await self.ended
+
+    def _signal(self, number: signal.Signals) -> None:
+        # It may have ended already, and nobody been told yet.
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(number)
 
     async def _read(self) -> None:
         """Take what the worker says, until it ends."""

@@ -22,7 +22,10 @@ CALLS: dict[str, list[tuple[str, str, Any]]] = {
     ],
     "keys.delete": [("DELETE", "", None)],
     "keys.rotate": [("POST", "/rotate", None), ("POST", "/rotate", {"graceSeconds": 60})],
+    "keys.webhook_secret": [("POST", "/webhook-secret/rotate", None)],
     "keys.audit": [("GET", "/audit", None), ("GET", "/audit?page=1&limit=100", None)],
+    "keys.deliveries": [("GET", "/deliveries", None), ("GET", "/deliveries?status=DEAD", None)],
+    "keys.redeliver": [("POST", "/deliveries/delivery_0/redeliver", None)],
     "keys.stats": [("GET", "/stats", None), ("GET", "/stats?period=24h", None)],
 }
 """Every call that names a key, by its route."""

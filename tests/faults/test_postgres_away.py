@@ -108,6 +108,7 @@ def test_connections_that_end_at_any_moment_end_nothing_else(
 ) -> None:
     gateway = start_gateway(postgres_dsn, redis_url)
     workers = gateway.workers
+    assert gateway.ask("GET", BUDGETS, gateway.everything).status == 200
     with Load(gateway, BUDGETS, gateway.everything) as load:
         for _ in range(15):
             seen = len(load.asked)

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -71,7 +71,10 @@ def test_one_of_two_workers_killed_costs_only_what_it_held(
 def test_a_gateway_that_is_told_to_end_finishes_what_it_began(
     start_gateway: Callable[..., Gateway], postgres_dsn: str, redis_url: str
 ) -> None:
-    gateway = start_gateway(postgres_dsn, redis_url)
+    def patient(document: dict[str, Any]) -> None:
+        document["upstreams"]["budgets"]["timeouts"]["first_byte_s"] = 30
+
+    gateway = start_gateway(postgres_dsn, redis_url, patient)
     released = threading.Event()
 
     def answer(request: Received, connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import time
 from typing import TYPE_CHECKING
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING
 from standardwebhooks import Webhook
 
 from gateway.core.webhooks import webhook_message
+from tests.backends import silent
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.backends import Received
+    from tests.backends import Answer, Connection, Received
 
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 OLD_SECRET = "whsec_YW4gb2xkZXIgc2VjcmV0IG9mIHRoZSBzYW1lIGtleQ=="
@@ -56,3 +58,26 @@ def verify(request: Received, secret: str = SECRET) -> object:
 
 def now() -> float:
     return time.time()
+
+
+def endless(head: bytes, piece: bytes) -> Answer:
+    """Send *head*, and then *piece* for as long as somebody reads."""
+
+    def answer(_request: Received, connection: Connection) -> None:
+        connection.send(head)
+        while True:
+            connection.send(piece)
+
+    return answer
+
+
+def stalling(data: bytes) -> Answer:
+    def answer(request: Received, connection: Connection) -> None:
+        connection.send(data)
+        silent(request, connection)
+
+    return answer
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))

@@ -113,8 +113,8 @@ async def gone_stale(asker: Asker, backend: Backend) -> None:
     await asker.ask()
 
     def close_unanswered(_request: Received, connection: Connection) -> None:
-        connection.close()
         backend.answer, backend.on_head = plain(), None
+        connection.close()
 
     backend.on_head = close_unanswered
 

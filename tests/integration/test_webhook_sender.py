@@ -13,7 +13,7 @@ from standardwebhooks import WebhookVerificationError
 from gateway.adapters.webhooks.sender import WebhookSender
 from gateway.core.webhooks import Failure
 from gateway.embedded.listening import free_port
-from tests.backends import Backend, plain, raw, silent
+from tests.backends import Backend, plain, raw
 from tests.certificates import Authority
 from tests.integration.receiving import (
     MESSAGE,
@@ -21,9 +21,12 @@ from tests.integration.receiving import (
     SECRET,
     WRONG_SECRET,
     Names,
+    descriptors,
+    endless,
     fields_of,
     now,
     server_context,
+    stalling,
     verify,
 )
 
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.core.webhooks import Attempt
-    from tests.backends import Answer, Connection, Received
+    from tests.backends import Answer
 
 NAME = "receiver.example"
 OUTSIDE, INSIDE = "127.0.0.1", "127.0.0.2"
@@ -131,25 +134,6 @@ async def test_a_changed_byte_an_old_time_and_a_wrong_secret_do_not_verify(
         verify(receiver.last)
 
 
-def endless(head: bytes, piece: bytes) -> Answer:
-    """Send *head*, and then *piece* for as long as somebody reads."""
-
-    def answer(_request: Received, connection: Connection) -> None:
-        connection.send(head)
-        while True:
-            connection.send(piece)
-
-    return answer
-
-
-def stalling(data: bytes) -> Answer:
-    def answer(request: Received, connection: Connection) -> None:
-        connection.send(data)
-        silent(request, connection)
-
-    return answer
-
-
 HEAD = b"HTTP/1.1 200 OK\r\n"
 REACTIONS: dict[str, tuple[Answer, int | None, Failure | None]] = {
     "created": (plain(b"", "201 Created"), 201, None),
@@ -157,6 +141,12 @@ REACTIONS: dict[str, tuple[Answer, int | None, Failure | None]] = {
     "gone": (plain(b"", "410 Gone"), 410, Failure.STATUS),
     "error": (plain(b"", "503 Service Unavailable"), 503, Failure.STATUS),
     "interim answers": (raw(b"HTTP/1.1 103 Early Hints\r\n\r\n" + HEAD + b"Content-Length: 0\r\n\r\n"), 200, None),
+    "interim answers without end": (
+        endless(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000),
+        None,
+        Failure.ANSWER_INVALID,
+    ),
+    "another protocol": (raw(b"HTTP/1.1 101 Switching Protocols\r\n\r\n\0\0"), 101, Failure.STATUS),
     "garbage": (raw(b"\x16\x03\x01 this is no HTTP\r\n\r\n", close=True), None, Failure.ANSWER_INVALID),
     "impossible status": (raw(b"HTTP/1.1 2x0 OK\r\n\r\n", close=True), None, Failure.ANSWER_INVALID),
     "two lengths": (
@@ -199,6 +189,24 @@ async def test_a_receiver_that_stalls_is_given_up_in_time(authority: Authority, 
     assert (attempt.status, attempt.failure) == (None, Failure.TIMEOUT)
     assert time.monotonic() - begun < 2
     await sender.close()
+
+
+async def test_tls_and_names_that_never_come_are_given_up_in_time(authority: Authority) -> None:
+    async def nobody_knows(_name: str) -> list[str]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    opened = descriptors()
+    with socket.create_server((OUTSIDE, 0)) as mute:
+        for look_up in (Names([OUTSIDE]), nobody_knows):
+            sender = WebhookSender(
+                allow_private=False, allowed=outside, look_up=look_up, tls=authority.client(), timeout_s=0.2
+            )
+            attempt = await send(sender, mute.getsockname()[1])
+            assert (attempt.status, attempt.failure) == (None, Failure.TIMEOUT)
+            await sender.close()
+    await settled()
+    assert descriptors() == opened
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])

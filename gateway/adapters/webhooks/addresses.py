@@ -1,7 +1,7 @@
 """Where the name of a receiver leads: all of its addresses, or none if one of them may not be called.
 
-aiohttp connects to the addresses that are given here and asks nobody again, so that what was judged is what is
-connected to, whatever the name leads to a moment later (DNS rebinding).
+The addresses that are given here are connected to, and nobody is asked again, so that what was judged is what is
+called, whatever the name leads to a moment later (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import socket
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from aiohttp.abc import AbstractResolver, ResolveResult
+if TYPE_CHECKING:
+    from aiohappyeyeballs import AddrInfoType
 
 THREADS_MAX: Final = 16
 
@@ -55,10 +56,10 @@ def _look_up(name: str) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "not a name") from error
 
 
-class JudgedNames(AbstractResolver):
-    """Resolves names for aiohttp, and refuses those that lead to an address that is not *allowed*, also among others.
+class AllowedAddresses:
+    """Finds the addresses of hosts, and refuses hosts that lead to an address that is not *allowed*, also among others.
 
-    Addresses that stand in a URL do not come here; they are judged with the URL (`core/webhook_urls.py`).
+    Addresses that stand in a URL are judged here too, so that nobody is called who was not.
     """
 
     def __init__(self, look_up: Resolve, allowed: Allowed) -> None:
@@ -66,28 +67,18 @@ class JudgedNames(AbstractResolver):
         self._look_up = look_up
         self._allowed = allowed
 
-    async def resolve(
-        self,
-        host: str,
-        port: int = 0,
-        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002  # the signature is aiohttp's
-    ) -> list[ResolveResult]:
-        """Give the addresses of *host*, all of them allowed; raises AddressNotAllowed and OSError."""
-        addresses = [ip_address(text) for text in await self._look_up(host)]
+    async def of(self, host: str, port: int) -> list[AddrInfoType]:
+        """Give the addresses of *host* to connect to, all of them allowed; raises AddressNotAllowed and OSError."""
+        try:
+            addresses = [ip_address(host)]
+        except ValueError:
+            addresses = [ip_address(text) for text in await self._look_up(host)]
         if not all(map(self._allowed, addresses)):
             raise AddressNotAllowed
-        return [_result(host, port, address) for address in addresses]
-
-    async def close(self) -> None:
-        """Nothing is held."""
+        return [_info(address, port) for address in addresses]
 
 
-def _result(host: str, port: int, address: IPv4Address | IPv6Address) -> ResolveResult:
-    return ResolveResult(
-        hostname=host,
-        host=str(address),
-        port=port,
-        family=socket.AF_INET if address.version == 4 else socket.AF_INET6,
-        proto=socket.IPPROTO_TCP,
-        flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-    )
+def _info(address: IPv4Address | IPv6Address, port: int) -> AddrInfoType:
+    if isinstance(address, IPv4Address):
+        return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(address), port)
+    return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(address), port, 0, 0)

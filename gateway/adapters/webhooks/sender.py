@@ -3,35 +3,47 @@
 Receivers are whatever customers write into a field. So only URLs and addresses that `core/webhook_urls.py` allows are
 called, each time on a new connection to addresses that are judged anew; nothing is followed, no proxy of the
 environment is asked, no cookie is kept, and of an answer nothing is read but its head.
+
+No client of a library does the talking: aiohttp's takes interim answers (1xx) without end and without letting anybody
+else on the loop run, and its TLS can be kept from ending. One request and one status need neither pool nor redirects.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import ssl
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
-import aiohttp
+from aiohappyeyeballs import start_connection
 from standardwebhooks import Webhook
-from yarl import URL
 
-from gateway.adapters.webhooks.addresses import AddressNotAllowed, JudgedNames, SystemNames
-from gateway.adapters.webhooks.sockets import Sockets
+from gateway.adapters.webhooks.addresses import AddressNotAllowed, AllowedAddresses, SystemNames
+from gateway.adapters.webhooks.answer import PIECE_BYTES, AnswerInvalid, read_status
 from gateway.core.webhook_urls import WebhookUrlError, check_webhook_url, is_public
 from gateway.core.webhooks import Attempt, Failure, failure_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from urllib.parse import SplitResult
 
     from gateway.adapters.webhooks.addresses import Allowed, Resolve
     from gateway.core.webhooks import WebhookMessage
 
 TIMEOUT_S: Final = 10.0
-FIELD_MAX_BYTES: Final = 4096
-FIELDS_MAX: Final = 64
-READ_AHEAD_BYTES: Final = 4096
+HAPPY_EYEBALLS_DELAY_S: Final = 0.25
+"""How long an address is waited for before the next is tried beside it (RFC 8305 section 5)."""
+
+
+class _Failed(Exception):
+    """The attempt is over."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
 
 
 class WebhookSender:
@@ -53,7 +65,7 @@ class WebhookSender:
         self._allow_private = allow_private
         self._timeout_s = timeout_s
         self._names = SystemNames()
-        self._judged = JudgedNames(look_up or self._names, (lambda _: True) if allow_private else allowed)
+        self._addresses = AllowedAddresses(look_up or self._names, (lambda _: True) if allow_private else allowed)
         self._tls = tls or ssl.create_default_context()
 
     async def send(self, url: str, secrets: Sequence[str], message: WebhookMessage, now: float) -> Attempt:
@@ -66,47 +78,71 @@ class WebhookSender:
         status: int | None = None
         try:
             check_webhook_url(url, allow_private=self._allow_private)
-            target = URL(url, encoded=True)
+            request = _request(urlsplit(url), _signed(secrets, message, now)) + message.body
             async with asyncio.timeout(self._timeout_s):
-                status = await self._post(target, message.body, _signed(secrets, message, now))
+                status = await self._post(urlsplit(url), request)
             failure = failure_of(status)
-        except (WebhookUrlError, aiohttp.InvalidURL):
+        except WebhookUrlError:
             failure = Failure.URL_NOT_ALLOWED
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            failure = _failure(error)
+        except _Failed as failed:
+            failure = failed.failure
+        except TimeoutError:
+            failure = Failure.TIMEOUT
         return Attempt(status, round((loop.time() - begun) * 1000), failure)
 
     async def close(self) -> None:
         """Give threads back."""
         self._names.close()
 
-    async def _post(self, target: URL, body: bytes, headers: dict[str, str]) -> int:
-        # A delivery has a connection of its own, and nothing is left of it: an old one may have been closed by the
-        # receiver just now, and its name lead elsewhere by now.
-        sockets = Sockets()
-        connector = aiohttp.TCPConnector(
-            resolver=self._judged, use_dns_cache=False, ssl=self._tls, socket_factory=sockets.open
-        )
-        session = aiohttp.ClientSession(
-            connector=connector,
-            connector_owner=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            read_bufsize=READ_AHEAD_BYTES,
-            max_line_size=FIELD_MAX_BYTES,
-            max_field_size=FIELD_MAX_BYTES,
-            max_headers=FIELDS_MAX,
-        )
-        try:
-            response = await session.post(target, data=body, headers=headers, allow_redirects=False)
-        finally:
-            sockets.shut_down()
-            await connector.close(abort_ssl=True)
-            await session.close()
-        response.close()
-        return response.status
+    async def _post(self, url: SplitResult, request: bytes) -> int:
+        # A delivery has a connection of its own: an old one may have been closed by the receiver just now, and its name
+        # lead elsewhere by now.
+        host = url.hostname or ""
+        with _failing(Failure.DNS):
+            addresses = await self._addresses.of(host, url.port or _PORTS[url.scheme])
+        with _failing(Failure.CONNECTION_FAILED):
+            connected = await start_connection(addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S, interleave=1)
+        tls = self._tls if url.scheme == "https" else None
+        name = host.removesuffix(".") if tls else None
+        with _failing(Failure.CONNECTION_CLOSED):
+            reader, writer = await asyncio.open_connection(
+                sock=connected, ssl=tls, server_hostname=name, limit=PIECE_BYTES
+            )
+            try:
+                writer.write(request)
+                return await read_status(reader)
+            finally:
+                # Without the end of TLS that is usual: a receiver could draw that out for long.
+                writer.transport.abort()
+
+
+@contextmanager
+def _failing(otherwise: Failure) -> Iterator[None]:
+    """Say what an error of the system, or of an answer, means to the owner of the webhook."""
+    try:
+        yield
+    except OSError as error:
+        meanings = (failure for kind, failure in _MEANINGS.items() if isinstance(error, kind))
+        raise _Failed(next(meanings, otherwise)) from error
+
+
+_MEANINGS: Final[Mapping[type[OSError], Failure]] = MappingProxyType(
+    {
+        AddressNotAllowed: Failure.ADDRESS_NOT_ALLOWED,
+        AnswerInvalid: Failure.ANSWER_INVALID,
+        ssl.SSLError: Failure.TLS,
+        TimeoutError: Failure.TIMEOUT,
+        ConnectionRefusedError: Failure.CONNECTION_REFUSED,
+    }
+)
+_PORTS: Final = {"https": 443, "http": 80}
+
+
+def _request(url: SplitResult, fields: dict[str, str]) -> bytes:
+    """Write the head of a request to *url*, whose characters are judged: none of them ends a line."""
+    target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    lines = [f"POST {target} HTTP/1.1", f"Host: {url.netloc}", *(f"{name}: {value}" for name, value in fields.items())]
+    return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
 def _signed(secrets: Sequence[str], message: WebhookMessage, now: float) -> dict[str, str]:
@@ -117,27 +153,8 @@ def _signed(secrets: Sequence[str], message: WebhookMessage, now: float) -> dict
         "User-Agent": "webhooks",
         "Accept-Encoding": "identity",
         "Connection": "close",
+        "Content-Length": str(len(message.body)),
         "webhook-id": message.id,
         "webhook-timestamp": str(int(now)),
         "webhook-signature": " ".join(Webhook(secret).sign(message.id, moment, body) for secret in secrets),
     }
-
-
-def _failure(error: Exception) -> Failure:
-    """Say what *error*, of aiohttp or the system, means to the owner of the webhook."""
-    if isinstance(error, TimeoutError):
-        return Failure.TIMEOUT
-    if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
-        return Failure.TLS
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        refused = isinstance(error.os_error, AddressNotAllowed)
-        return Failure.ADDRESS_NOT_ALLOWED if refused else Failure.DNS
-    if isinstance(error, aiohttp.ClientConnectorError):
-        closed = isinstance(error.os_error, ConnectionResetError)
-        refused = error.os_error.errno == errno.ECONNREFUSED
-        if closed:
-            return Failure.CONNECTION_CLOSED
-        return Failure.CONNECTION_REFUSED if refused else Failure.CONNECTION_FAILED
-    if isinstance(error, (aiohttp.ClientResponseError, aiohttp.ClientPayloadError)):
-        return Failure.ANSWER_INVALID
-    return Failure.CONNECTION_CLOSED

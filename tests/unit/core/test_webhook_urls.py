@@ -52,6 +52,8 @@ PRIVATE = [
     "192.0.0.192",
     "192.88.99.1",
     "[2001:0:4136:e378:8000:63bf:3fff:fdd2]",
+    "[2001:1::1]",
+    "[64:ff9b:1:a00:0:100:5db8:d822]",
 ]
 
 
@@ -77,6 +79,9 @@ def test_private_address_is_accepted_for_development(host: str) -> None:
         "https://xn--bcher-kva.example/",
         "https://intranet/",
         "https://1.2.3.4.example/",
+        "https://myapp.com:443/",
+        "https://myapp.com:1024/",
+        "https://[2606:2800:220:1::1]:8443/",
     ],
 )
 def test_public_https_url_is_accepted(url: str) -> None:
@@ -99,6 +104,11 @@ def test_public_https_url_is_accepted(url: str) -> None:
         "https://user@myapp.com/",
         "https://myapp.com/#part",
         "https://myapp.com:0/",
+        "https://myapp.com:25/",
+        "https://myapp.com:1023/",
+        "https://1[2606:2800:220:1::1]/",
+        "https://[2606:2800:220:1::1]1/",
+        "https://[2606:2800:220:1::1]:443:80/",
         "https://myapp.com:65536/",
         "https://myapp.com:x/",
         "https://my app.com/",

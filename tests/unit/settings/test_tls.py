@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import ValidationError
 
-from gateway.settings.schema import Listener
+from gateway.settings.listeners import Listener
 from tests.certificates import Authority
 
 if TYPE_CHECKING:
