@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Front:
-    """A proxy: its *program*, and its configurations and its command for a port and a directory of its own."""
+    """A proxy: its *program*, the name of its file, and for a port and a directory configurations and command."""
 
     program: str
+    file: str
     asking: Callable[[Running, int, Path], str]
     alone: Callable[[Running, int, Path], str]
     command: Callable[[str, Path, Path], list[str]]
@@ -115,9 +116,9 @@ def _envoy_command(program: str, file: Path, _: Path) -> list[str]:
 
 
 FRONTS: Final = {
-    "nginx": Front("nginx", _nginx_asking, _nginx_alone, _nginx_command),
-    "caddy": Front("caddy", _caddy_asking, _caddy_alone, _caddy_command),
-    "haproxy": Front("haproxy", _haproxy_asking, _haproxy_alone, _haproxy_command),
-    "envoy": Front("envoy", _envoy_asking, _envoy_alone, _envoy_command),
+    "nginx": Front("nginx", "nginx.conf", _nginx_asking, _nginx_alone, _nginx_command),
+    "caddy": Front("caddy", "Caddyfile", _caddy_asking, _caddy_alone, _caddy_command),
+    "haproxy": Front("haproxy", "haproxy.cfg", _haproxy_asking, _haproxy_alone, _haproxy_command),
+    "envoy": Front("envoy", "envoy.yaml", _envoy_asking, _envoy_alone, _envoy_command),
 }
 """By the names of `gateway render`. nginx alone has all of its configuration but the questions, the others the least."""

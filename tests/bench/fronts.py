@@ -54,7 +54,7 @@ def _started(
     for port, configuration in zip(ports, (front.alone, front.asking), strict=True):
         place = directory / f"{front.program}-{port}"
         place.mkdir()
-        file, log = place / "configuration", place / "log"
+        file, log = place / front.file, place / "log"
         file.write_text(configuration(running, port, place))
         with log.open("wb") as output:
             command = ["taskset", "-c", core, *front.command(program, file, place)]
