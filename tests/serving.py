@@ -72,7 +72,8 @@ def _with_every_option(document: dict[str, Any]) -> None:
     document["limits"]["ratelimit_fields"] = True
     document["headers"] = {"removed": []}
     document["trusted_proxies"] = ["127.99.0.0/16"]
-    document["webhooks"] = {"allow_private": True, "attempts_max": 3, "retry_first_s": 0.05}
+    # One at a time, so that events come in order.
+    document["webhooks"] = {"allow_private": True, "attempts_max": 3, "retry_first_s": 0.05, "per_destination_max": 1}
     document["sidecar"] = {"socket": "${GATEWAY_STATE}/decisions.sock", "socket_trusted": True}
     document["upstreams"]["budgets"]["signed_identity"] = True
     for route in document["routes"]:
