@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def webhooks() -> None:
-    """Look at the deliveries of webhooks, and have them made again."""
+    """Look at the deliveries of webhooks, have them made again, and receive some to see what comes."""
 
 
 @webhooks.command("list")
