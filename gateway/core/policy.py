@@ -8,7 +8,7 @@ from elsewhere learns nothing about what it could do. Buckets come last: what is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 from gateway.core.bucket import Algorithm, Charges, Limit, LimitBy
 from gateway.core.decision import (
@@ -51,6 +51,8 @@ def unrouted(found: Matched) -> Denial:
             return BadRequest("The path leads to different routes when it is read in different ways")
         case PathOdd(oddity):
             return BadRequest(REASONS[oddity])
+        case _:
+            assert_never(found)
 
 
 def refusal(facts: RequestFacts, key: KeyRecord, route: Route, now: float) -> Decision | None:
