@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 .DEFAULT_GOAL := help
 
-.PHONY: help run test coverage lint bench bench-usage bench-keys bench-bodies crash fuzz reload-storm webhook-crash
+.PHONY: help run test lint bench bench-usage bench-keys bench-bodies crash fuzz reload-storm webhook-crash
 .PHONY: check-browser check-deploy check-webhooks schema requirements clean
 
 help: ## Show this help
@@ -20,20 +20,7 @@ AT_ONCE := $(shell echo $$((($$(nproc 2>/dev/null || echo 2) * 3 + 1) / 2)))
 # Tests start many processes: each is a third cheaper when it finds its modules compiled.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/dev.stamp ## Run all tests (ARGS="tests/unit -k bucket")
-ifneq ($(ARGS),)
-	@$(BIN)/pytest -q -n auto $(ARGS)
-else
-	@status=0; \
-	$(BIN)/pytest -q -n auto tests/unit tests/house --cov --cov-report= || status=1; \
-	$(MAKE) -s coverage || status=1; \
-	$(BIN)/pytest -q -n $(AT_ONCE) tests --ignore=tests/unit --ignore=tests/house || status=1; \
-	exit $$status
-endif
-
-coverage: ## Check what the last run of the unit tests covered
-	@$(BIN)/coverage report --fail-under=99
-	@$(BIN)/coverage report --include='gateway/core/*' --fail-under=100 --format=total >/dev/null || \
-		{ echo "gateway/core is not covered completely" >&2; exit 1; }
+	@$(BIN)/pytest -q -n $(AT_ONCE) $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check format, lint, types and the layers
 	@$(BIN)/ruff format --check -q .
@@ -86,7 +73,7 @@ requirements: ## Pin the dependencies again (needs uv)
 
 clean: ## Forget the demo's state and everything that was built
 	@if [ -L .gateway/postgres ]; then rm -rf "$$(readlink .gateway/postgres)"; fi
-	@rm -rf .gateway $(VENV) build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .gateway $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

@@ -66,7 +66,7 @@ class WebhookSender:
         self._timeout_s = timeout_s
         self._names = SystemNames()
         self._addresses = AllowedAddresses(look_up or self._names, (lambda _: True) if allow_private else allowed)
-        self._tls = tls or ssl.create_default_context()
+        self._tls = tls
 
     async def send(self, url: str, secrets: Sequence[str], message: WebhookMessage, now: float) -> Attempt:
         """Send *message* to *url*, signed with each of the *secrets* (`whsec_...`) at *now* (Unix seconds).
@@ -94,6 +94,12 @@ class WebhookSender:
         """Give threads back."""
         self._names.close()
 
+    async def _trusting(self) -> ssl.SSLContext:
+        # To read the certificates that a system trusts takes 50 ms, which no request waits for, and no start either.
+        if self._tls is None:
+            self._tls = await asyncio.to_thread(ssl.create_default_context)
+        return self._tls
+
     async def _post(self, url: SplitResult, request: bytes) -> int:
         # A delivery has a connection of its own: an old one may have been closed by the receiver just now, and its name
         # lead elsewhere by now.
@@ -102,7 +108,7 @@ class WebhookSender:
             addresses = await self._addresses.of(host, url.port or _PORTS[url.scheme])
         with _failing(Failure.CONNECTION_FAILED):
             connected = await start_connection(addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S, interleave=1)
-        tls = self._tls if url.scheme == "https" else None
+        tls = await self._trusting() if url.scheme == "https" else None
         name = host.removesuffix(".") if tls else None
         with _failing(Failure.CONNECTION_CLOSED):
             reader, writer = await asyncio.open_connection(

@@ -153,6 +153,13 @@ def test_every_401_has_a_challenge(denial: d.Denial) -> None:
     assert challenge.isascii()
 
 
+def test_where_both_fields_are_taken_a_missing_credential_names_both() -> None:
+    refusal = refuse(d.CredentialMissing(in_api_key=True))
+    assert refusal.message == "Missing Authorization or X-API-Key header"
+    assert refusal.details == {"expected": "Authorization: Bearer bk_live_... or X-API-Key: bk_live_..."}
+    assert dict(refusal.headers)["WWW-Authenticate"] == 'Bearer realm="api", ApiKey realm="api", header="X-API-Key"'
+
+
 def test_a_missing_scope_is_named_in_the_challenge() -> None:
     challenge = dict(refuse(d.ScopeMissing("WRITE_BUDGETS", ())).headers)["WWW-Authenticate"]
     assert challenge == 'Bearer realm="api", error="insufficient_scope", scope="WRITE_BUDGETS"'

@@ -68,6 +68,11 @@ def test_any_client_text_is_one_line_and_comes_back(
     assert (event["clientIp"], event["keyId"]) == (address, key_id)
 
 
+def test_an_id_is_that_of_rfc_9562_but_for_two_random_bits() -> None:
+    # Appendix A.6, whose variant is followed by 01 and not by 00.
+    assert uuid7(uuid7_start(0x017F22E279B0), f"{0:014x}cc38c4dc0c0c07398f") == "017f22e2-79b0-7cc3-88c4-dc0c0c07398f"
+
+
 @given(st.integers(0, 2**48 - 1), entropies)
 def test_an_id_is_a_uuid_version_7_that_holds_its_time_and_its_entropy(unix_ms: int, entropy: str) -> None:
     text = uuid7(uuid7_start(unix_ms), entropy)

@@ -133,6 +133,15 @@ def test_the_tightest_bucket_is_described_in_whole_tokens_and_seconds() -> None:
     )
 
 
+@pytest.mark.parametrize("announced", [False, True])
+def test_a_head_says_the_same_in_bytes(announced: bool) -> None:
+    limits = Limit("hourly", 1000, 3_600_000, announced=announced), Limit("route", 10, 60_001, announced=announced)
+    standings = Standing(limits[0], 998, 3_600), Standing(limits[1], 9, 6_000)
+    taken = Taken(admitted=True, now_ms=1_800_000_000_001, standings=standings)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in rate_limit_headers(taken))
+    assert rate_limit_lines(taken) == lines.encode()
+
+
 ANNOUNCED = Limit("hourly", 1000, 3_600_000, announced=True), Limit("a.b:1", 10, 60_001, announced=True)
 
 

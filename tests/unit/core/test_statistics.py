@@ -58,6 +58,12 @@ def test_what_is_above_all_bounds_counts_as_the_last_bound() -> None:
     assert percentile_ms(counts_of(10**9), 0.99) == LATENCY_BOUNDS_US[-1] / 1000
 
 
+def test_times_are_taken_to_be_spread_evenly_between_two_bounds() -> None:
+    lower, upper = LATENCY_BOUNDS_US[0], LATENCY_BOUNDS_US[1]
+    assert percentile_ms(counts_of(lower, lower), 0.5) == (lower + upper) / 2000
+    assert percentile_ms(counts_of(0, lower, lower), 1) == upper / 1000
+
+
 @given(
     st.lists(st.integers(0, LATENCY_BOUNDS_US[-1] - 1), min_size=1, max_size=300), st.sampled_from([0.5, 0.95, 0.99])
 )

@@ -16,6 +16,11 @@ def test_secret_survives_being_shown_and_given_again(secret: bytes) -> None:
     assert read_secret(show_secret(secret)) == secret
 
 
+def test_what_is_base64_is_read_and_shown_again() -> None:
+    shown = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    assert show_secret(read_secret(shown)) == shown
+
+
 def test_text_is_used_as_its_bytes() -> None:
     assert read_secret("a secret with é in it") == "a secret with é in it".encode()
 
