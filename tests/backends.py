@@ -206,9 +206,11 @@ class Backend:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._threads[0].join(5)
         self.drop_connections()
-        for thread in self._threads:
+        for thread in self._threads[1:]:
             thread.join(5)
+            assert not thread.is_alive(), "an answer never ends"
 
     def _start(self, work: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PATH = "/api/public/streams/events"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
+CONNECTIONS = 2
+"""How many wait for events at once, at most."""
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 
 
@@ -36,7 +38,7 @@ class Events:
 
     def end(self) -> None:
         self._over = True
-        self._next.release()
+        self._next.release(CONNECTIONS)
 
     def answer(self, _: Received, connection: Connection) -> None:
         connection.send(HEAD + self.framing)
