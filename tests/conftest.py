@@ -72,8 +72,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes seconds: at the end it would leave all cores but one without work."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Begin with what takes seconds: at the end it would leave all cores but one without work.
+
+    What needs every proxy stays together, so that they are started for one process or two, and not for all.
+    """
+    items.sort(
+        key=lambda item: (item.get_closest_marker("slow") is None, "modes" not in getattr(item, "fixturenames", ()))
+    )
 
 
 # How fast the machine is, or how busy, is nothing that a property is about.

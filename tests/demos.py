@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 START_TIMEOUT_S = 30.0
-_POLL_S = 0.02
+_POLL_S, _POLL_MAX_S = 0.02, 0.1
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
-    """Ask *condition* until it is true, and say whether that came within *timeout_s*."""
-    deadline = time.monotonic() + timeout_s
+    """Ask *condition* until it is true, less often with time, and say whether that came within *timeout_s*."""
+    deadline, pause_s = time.monotonic() + timeout_s, _POLL_S
     while not (held := condition()) and time.monotonic() < deadline:
-        time.sleep(_POLL_S)  # noqa: TID251  # a test watches another process and serves nobody meanwhile
+        time.sleep(pause_s)  # noqa: TID251  # a test watches another process and serves nobody meanwhile
+        pause_s = min(pause_s * 1.25, _POLL_MAX_S)
     return held
 
 

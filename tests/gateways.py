@@ -176,7 +176,7 @@ class Gateway:
     def configure(self, change: Callable[[dict[str, Any]], object]) -> None:
         """Edit its settings file; nothing happens before it is told."""
         change(self.document)
-        self.write(yaml.safe_dump(self.document))
+        self.write(yaml.dump(self.document, Dumper=yaml.CSafeDumper))
 
     def write(self, text: str) -> None:
         """Replace its settings file, in one go."""

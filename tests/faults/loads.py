@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.gateways import Gateway
     from tests.wire import Answer
 
-_PAUSE_S = 0.005
+_PAUSE_S = 0.02
 _REFUSED_PAUSE_S = 0.05
 
 
@@ -50,8 +50,9 @@ class Load:
         method: str = "GET",
         body: bytes | None = None,
         fresh: bool = False,
+        pause_s: float = _PAUSE_S,
     ) -> None:
-        self._fresh = fresh
+        self._fresh, self._pause_s = fresh, pause_s
         self._gateway = gateway
         self._path, self._key = path, key
         self._method, self._body = method, body
@@ -104,6 +105,6 @@ class Load:
                     wire.close()
                 wire = None
             self.asked.append(Asked(began, time.monotonic() - began, code, request_id, sent, answer))
-            self._stopping.wait(_PAUSE_S if sent else _REFUSED_PAUSE_S)
+            self._stopping.wait(self._pause_s if sent else _REFUSED_PAUSE_S)
         if wire is not None:
             wire.close()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.gateways import Gateway
 
 BUDGETS = "/api/public/budgets"
-CLIENTS = 4
+CLIENTS, PAUSE_S = 4, 0.005
 BEFORE_S = 2.0
 RATIO_MAX = 3.0
 NOISE_S = 0.1
@@ -48,7 +48,7 @@ def test_an_outage_of_the_sink_slows_no_request_and_loses_no_event(
 ) -> None:
     gateway = start_gateway(own_postgres.dsn, redis_url)
     wait = threading.Event().wait
-    with Load(gateway, BUDGETS, gateway.everything, CLIENTS) as load:
+    with Load(gateway, BUDGETS, gateway.everything, CLIENTS, pause_s=PAUSE_S) as load:
         wait(BEFORE_S)
         began = time.monotonic()
         # It hangs for the first half of the time, and refuses connections for the second.

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
 OLD, NEW, OTHER = bytes([1]) * 32, bytes([2]) * 32, bytes([3]) * 32
 ROTATE = ("secrets", "rotate")
-KEYS = 1203
+BATCH, KEYS = 100, 243
 """More than two batches, and not a whole number of them."""
 
 
 @pytest.fixture
-async def commands(postgres_dsn: str, tmp_path: Path) -> Commands:
+async def commands(postgres_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
     """Keys whose webhook secrets, and a signing key that, the old key has encrypted; the settings have both."""
+    monkeypatch.setattr(reencryption, "BATCH", BATCH)
     made = Commands(tmp_path, postgres_dsn)
     connection = await asyncpg.connect(postgres_dsn, timeout=10, command_timeout=10)
     old = Encryption(OLD)
@@ -131,9 +132,9 @@ async def test_an_unknown_key_is_named_and_nothing_is_changed(commands: Commands
 
 
 async def test_one_unknown_key_among_known_ones_stops_it_before_anything_is_changed(commands: Commands) -> None:
-    await commands.fetch("UPDATE api_keys SET webhook_secret_key_id = 'lost' WHERE id = 'key_1000'")
+    await commands.fetch("UPDATE api_keys SET webhook_secret_key_id = 'lost' WHERE id = 'key_0200'")
     assert "secrets are encrypted 1 with the key lost, which is not in the settings" in await commands.wrong(*ROTATE)
-    await commands.fetch("UPDATE api_keys SET webhook_secret_key_id = $1 WHERE id = 'key_1000'", Encryption(OLD).key_id)
+    await commands.fetch("UPDATE api_keys SET webhook_secret_key_id = $1 WHERE id = 'key_0200'", Encryption(OLD).key_id)
     assert await key_ids(commands) == {Encryption(OLD).key_id: KEYS}
 
 
@@ -159,13 +160,13 @@ async def test_what_was_interrupted_goes_on_where_it_was(commands: Commands, pos
     with pytest.raises(Stopped):
         await reencrypt(connection, both, done, stop)
     connection.terminate()
-    assert done.numbers["webhook"] == reencryption.BATCH
+    assert done.numbers["webhook"] == BATCH
     assert await key_ids(commands) == {
-        both.key_id: reencryption.BATCH,
-        Encryption(OLD).key_id: KEYS - reencryption.BATCH,
+        both.key_id: BATCH,
+        Encryption(OLD).key_id: KEYS - BATCH,
     }
     told = await commands.told(*ROTATE)
-    assert told["webhookSecrets"]["reencrypted"] == KEYS - reencryption.BATCH
+    assert told["webhookSecrets"]["reencrypted"] == KEYS - BATCH
     assert await key_ids(commands) == {both.key_id: KEYS}
 
 
