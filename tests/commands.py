@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import structlog
 from click.testing import CliRunner
 
 from gateway.cli.main import main
@@ -54,9 +55,13 @@ class Commands:
     async def run(self, *words: str | Path, stdin: str = "") -> Result:
         environ = {"DATABASE_URL": self.dsn, "GATEWAY_SECRET_KEY": encoded(bytes(32)), **self.environ}
         arguments = [*map(str, words), "-c", str(self.settings)]
-        return await asyncio.to_thread(
-            CliRunner().invoke, main, arguments, input=stdin, env=environ, catch_exceptions=False
-        )
+        logging_before = structlog.get_config()
+        try:
+            return await asyncio.to_thread(
+                CliRunner().invoke, main, arguments, input=stdin, env=environ, catch_exceptions=False
+            )
+        finally:
+            structlog.configure(**logging_before)
 
     async def right(self, *words: str | Path, stdin: str = "") -> str:
         """Run what must succeed, and give what it prints."""

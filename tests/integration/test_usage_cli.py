@@ -17,7 +17,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import structlog
 from redis.asyncio import Redis
 
 from gateway.adapters.journal import Journal
@@ -29,7 +28,7 @@ from tests.commands import SETTINGS, Commands
 from tests.usage_events import event, members_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 pytestmark = pytest.mark.timeout(90)
@@ -66,14 +65,6 @@ def command(postgres_dsn: str, redis_url: str, tmp_path: Path) -> Commands:
     sinks = f'{{redis_stream: {{url: "{redis_url}", stream: {STREAM}}}, json_lines: {{path: "{tmp_path}/lines"}}}}'
     command.settings.write_text(f"{SETTINGS}usage: {{sinks: {sinks}}}\n")
     return command
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    """Log as before a command in this process has set it."""
-    configured = structlog.get_config()
-    yield
-    structlog.configure(**configured)
 
 
 async def store(database: Database, events: list[bytes]) -> None:
