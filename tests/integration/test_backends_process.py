@@ -77,7 +77,7 @@ async def test_request_that_never_finishes_does_not_delay_the_end(postgres_dsn: 
         asked = time.monotonic()
         child.send_signal(signal.SIGTERM)
         await child.communicate()
-        assert time.monotonic() - asked < 2  # A busy machine takes its time; the request itself would take thirty seconds.
+        assert time.monotonic() - asked < 2  # The request itself may take thirty seconds.
         writer.close()
     assert child.returncode == 0
 
