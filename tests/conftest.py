@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import hypothesis
@@ -86,6 +87,9 @@ hypothesis.settings.register_profile(
     "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
 )
 hypothesis.settings.load_profile("tests")
+
+# Nothing here is signed by an authority that the system trusts, and to read them all takes every process 100 ms.
+os.environ["SSL_CERT_FILE"] = os.devnull
 
 # A shell that runs tests in the background has SIGINT ignored, and every process that is started here would inherit it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
