@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 READ, WRITTEN = "/api/public/budgets", "/api/public/customers"
 CHUNKS = 4
 ANSWERS_AFTER = 20
+PAUSE_S = 0.005
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -118,8 +119,8 @@ def test_no_crash_loses_an_event_or_doubles_one(
 
 def crash_under_load(site: Site, ledger: Ledger, crash: Crash) -> None:
     key = site.gateway.everything
-    reading = Load(site.gateway, READ, key)
-    writing = Load(site.gateway, WRITTEN, key, method="POST", body=b'{"name":"A"}')
+    reading = Load(site.gateway, READ, key, pause_s=PAUSE_S)
+    writing = Load(site.gateway, WRITTEN, key, method="POST", body=b'{"name":"A"}', pause_s=PAUSE_S)
     with ExitStack() as stack:
         stack.enter_context(reading)
         stack.enter_context(writing)

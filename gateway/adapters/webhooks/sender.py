@@ -104,11 +104,12 @@ class WebhookSender:
         # A delivery has a connection of its own: an old one may have been closed by the receiver just now, and its name
         # lead elsewhere by now.
         host = url.hostname or ""
+        # Before there is a connection that an end in between would leave open.
+        tls = await self._trusting() if url.scheme == "https" else None
         with _failing(Failure.DNS):
             addresses = await self._addresses.of(host, url.port or _PORTS[url.scheme])
         with _failing(Failure.CONNECTION_FAILED):
             connected = await start_connection(addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S, interleave=1)
-        tls = await self._trusting() if url.scheme == "https" else None
         name = host.removesuffix(".") if tls else None
         with _failing(Failure.CONNECTION_CLOSED):
             reader, writer = await asyncio.open_connection(
