@@ -247,19 +247,6 @@ async def test_a_certificate_that_cannot_be_believed_gets_nothing(
     assert stranger.requests == []
 
 
-@pytest.mark.parametrize("trusted", [True, False])
-async def test_whom_the_system_trusts_is_believed_and_nobody_else(
-    authority: Authority, receiver: Backend, monkeypatch: pytest.MonkeyPatch, trusted: bool
-) -> None:
-    if trusted:
-        monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
-    sender = WebhookSender(allow_private=False, allowed=outside, look_up=Names([OUTSIDE]))
-    attempts = await asyncio.gather(*(send(sender, receiver.port) for _ in range(3)))
-    await sender.close()
-    assert {attempt.failure for attempt in attempts} == {None if trusted else Failure.TLS}
-    assert len(receiver.requests) == (3 if trusted else 0)
-
-
 async def test_a_receiver_that_speaks_no_tls_gets_nothing(sender: WebhookSender) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
